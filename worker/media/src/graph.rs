@@ -1,0 +1,212 @@
+//! Filter graphs: one input, any number of outputs, on CPU or GPU.
+
+use ffmpeg_next::ffi;
+
+use crate::decode::SoundFormat;
+use crate::device::GpuFrames;
+use crate::error::{Error, Received, Result, c_string, check, no_memory, received};
+use crate::{Frame, Rational};
+
+/// A configured filter graph. Inputs and outputs are labelled `[in]`, `[out0]`, `[out1]`, … in its description.
+#[derive(Debug)]
+pub struct Graph {
+    graph: *mut ffi::AVFilterGraph,
+    source: *mut ffi::AVFilterContext,
+    sinks: Vec<*mut ffi::AVFilterContext>,
+}
+
+// SAFETY: owned by this value alone; the filters belong to the graph.
+unsafe impl Send for Graph {}
+
+impl Graph {
+    /// A graph for pictures shaped like `like`, whose times are in `time_base`.
+    ///
+    /// # Errors
+    /// The description does not parse, or its filters do not agree on formats.
+    pub fn video(like: &Frame, time_base: Rational, description: &str, outputs: usize) -> Result<Self> {
+        let raw = like.raw();
+        let format = raw.format;
+        Self::build("buffer", "buffersink", description, outputs, |source| {
+            // SAFETY: the parameters are allocated by FFmpeg, filled with plain values and a borrowed reference that
+            // the call copies, and freed here.
+            unsafe {
+                let parameters = ffi::av_buffersrc_parameters_alloc();
+                if parameters.is_null() {
+                    return Err(no_memory("build filter graph"));
+                }
+                (*parameters).format = format;
+                (*parameters).width = raw.width;
+                (*parameters).height = raw.height;
+                (*parameters).time_base = time_base.into();
+                (*parameters).sample_aspect_ratio = raw.sample_aspect_ratio;
+                (*parameters).hw_frames_ctx = raw.hw_frames_ctx;
+                let code = ffi::av_buffersrc_parameters_set(source, parameters);
+                ffi::av_free(parameters.cast());
+                check("build filter graph", code)?;
+                check("build filter graph", ffi::avfilter_init_str(source, std::ptr::null())).map(drop)
+            }
+        })
+    }
+
+    /// A graph for sound.
+    ///
+    /// # Errors
+    /// As [`video`](Self::video).
+    pub fn audio(format: &SoundFormat, time_base: Rational, description: &str) -> Result<Self> {
+        let layout =
+            if format.layout.contains("channels") { format!("{}c", format.channels) } else { format.layout.clone() };
+        let arguments = c_string(
+            "build filter graph",
+            &format!(
+                "time_base={}/{}:sample_rate={}:sample_fmt={}:channel_layout={}",
+                time_base.num, time_base.den, format.rate, format.format, layout
+            ),
+        )?;
+        Self::build("abuffer", "abuffersink", description, 1, |source| {
+            // SAFETY: the filter is allocated and not yet initialised; the text is valid for the call.
+            check("build filter graph", unsafe { ffi::avfilter_init_str(source, arguments.as_ptr()) }).map(drop)
+        })
+    }
+
+    fn build(
+        source_filter: &str,
+        sink_filter: &str,
+        description: &str,
+        outputs: usize,
+        init_source: impl FnOnce(*mut ffi::AVFilterContext) -> Result<()>,
+    ) -> Result<Self> {
+        let op = "build filter graph";
+        let text = c_string(op, description)?;
+        let find = |name: &str| -> Result<*const ffi::AVFilter> {
+            let c_name = c_string(op, name)?;
+            // SAFETY: the name is valid for the call; filters are static.
+            let filter = unsafe { ffi::avfilter_get_by_name(c_name.as_ptr()) };
+            if filter.is_null() { Err(Error::with(op, ffi::AVERROR_FILTER_NOT_FOUND, name)) } else { Ok(filter) }
+        };
+        let (source_filter, sink_filter) = (find(source_filter)?, find(sink_filter)?);
+        // SAFETY: the graph is owned by `graph` from its allocation on and frees its filters with it; the in/out lists
+        // are owned by `Ends` and freed on every path. Labels are copied with av_strdup as FFmpeg frees them.
+        unsafe {
+            let pointer = ffi::avfilter_graph_alloc();
+            if pointer.is_null() {
+                return Err(no_memory(op));
+            }
+            let mut graph = Self { graph: pointer, source: std::ptr::null_mut(), sinks: Vec::new() };
+            // One slot is one thread: parallelism comes from chunks and renditions.
+            (*pointer).nb_threads = 1;
+            graph.source = ffi::avfilter_graph_alloc_filter(pointer, source_filter, c"in".as_ptr());
+            if graph.source.is_null() {
+                return Err(no_memory(op));
+            }
+            init_source(graph.source)?;
+
+            let mut open_outputs = Ends(std::ptr::null_mut());
+            open_outputs.push("in", graph.source)?;
+            let mut open_inputs = Ends(std::ptr::null_mut());
+            for i in (0..outputs).rev() {
+                let label = format!("out{i}");
+                let c_label = c_string(op, &label)?;
+                let sink = ffi::avfilter_graph_alloc_filter(pointer, sink_filter, c_label.as_ptr());
+                if sink.is_null() {
+                    return Err(no_memory(op));
+                }
+                check(op, ffi::avfilter_init_str(sink, std::ptr::null()))?;
+                open_inputs.push(&label, sink)?;
+                graph.sinks.push(sink);
+            }
+            graph.sinks.reverse();
+            let code = ffi::avfilter_graph_parse_ptr(
+                pointer,
+                text.as_ptr(),
+                &raw mut open_inputs.0,
+                &raw mut open_outputs.0,
+                std::ptr::null_mut(),
+            );
+            let describe = |e: Error| Error::with(op, e.code, description);
+            check(op, code).map_err(describe)?;
+            check(op, ffi::avfilter_graph_config(pointer, std::ptr::null_mut())).map_err(describe)?;
+            Ok(graph)
+        }
+    }
+
+    /// Gives a frame and keeps the caller's reference.
+    ///
+    /// # Errors
+    /// A filter fails.
+    pub fn push(&mut self, frame: &Frame) -> Result<()> {
+        // SAFETY: both are valid; KEEP_REF makes the graph take its own reference and leave ours alone.
+        let code =
+            unsafe { ffi::av_buffersrc_add_frame_flags(self.source, frame.as_ptr(), ffi::AV_BUFFERSRC_FLAG_KEEP_REF as i32) };
+        check("filter", code).map(drop)
+    }
+
+    /// Says that no frame follows.
+    ///
+    /// # Errors
+    /// A filter fails.
+    pub fn push_end(&mut self) -> Result<()> {
+        // SAFETY: a null frame means the end.
+        check("filter", unsafe { ffi::av_buffersrc_add_frame_flags(self.source, std::ptr::null_mut(), 0) }).map(drop)
+    }
+
+    /// Takes a frame from output `index`.
+    ///
+    /// # Errors
+    /// A filter fails.
+    pub fn pull(&mut self, index: usize) -> Result<Received<Frame>> {
+        let frame = Frame::new()?;
+        // SAFETY: the sink belongs to this graph.
+        let code = unsafe { ffi::av_buffersink_get_frame(self.sinks[index], frame.as_ptr()) };
+        received("filter", code, frame)
+    }
+
+    /// Time base of output `index`.
+    #[must_use]
+    pub fn time_base(&self, index: usize) -> Rational {
+        // SAFETY: the sink belongs to this configured graph.
+        unsafe { ffi::av_buffersink_get_time_base(self.sinks[index]) }.into()
+    }
+
+    /// The GPU pool of output `index`; `None` when its pictures are in memory.
+    #[must_use]
+    pub fn gpu_frames(&self, index: usize) -> Option<GpuFrames> {
+        // SAFETY: the sink belongs to this configured graph; the returned reference is borrowed and copied.
+        unsafe { GpuFrames::from_borrowed(ffi::av_buffersink_get_hw_frames_ctx(self.sinks[index])) }
+    }
+}
+
+impl Drop for Graph {
+    fn drop(&mut self) {
+        // SAFETY: owned, freed once, with all its filters.
+        unsafe { ffi::avfilter_graph_free(&raw mut self.graph) }
+    }
+}
+
+/// A list of open ends of a graph that is being parsed.
+struct Ends(*mut ffi::AVFilterInOut);
+
+impl Ends {
+    fn push(&mut self, label: &str, filter: *mut ffi::AVFilterContext) -> Result<()> {
+        let label = c_string("build filter graph", label)?;
+        // SAFETY: a fresh entry is filled and put in front of the list that this value owns.
+        unsafe {
+            let end = ffi::avfilter_inout_alloc();
+            if end.is_null() {
+                return Err(no_memory("build filter graph"));
+            }
+            (*end).name = ffi::av_strdup(label.as_ptr());
+            (*end).filter_ctx = filter;
+            (*end).pad_idx = 0;
+            (*end).next = self.0;
+            self.0 = end;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        // SAFETY: owned; parsing leaves what it did not take, possibly nothing.
+        unsafe { ffi::avfilter_inout_free(&raw mut self.0) }
+    }
+}

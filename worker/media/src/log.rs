@@ -1,0 +1,80 @@
+//! `av_log` → `tracing`, with a limit, because a damaged file can print a line per macroblock.
+
+use std::ffi::CStr;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use ffmpeg_next::ffi;
+
+/// Lines a second that are passed on; the rest are counted.
+const LINES_PER_SECOND: u64 = 20;
+
+static SECOND: AtomicU64 = AtomicU64::new(0);
+static LINES: AtomicU64 = AtomicU64::new(0);
+static ERRORS: AtomicU64 = AtomicU64::new(0);
+
+/// Sends FFmpeg's log lines to `tracing` (target `ffmpeg`) from now on; process-wide.
+pub fn to_tracing() {
+    // SAFETY: the callback is a plain function that lives for ever, and may be called from any thread.
+    unsafe { ffi::av_log_set_callback(Some(callback)) }
+}
+
+/// Lines at error level since the start of the process, also those that the limit swallowed.
+#[must_use]
+pub fn errors() -> u64 {
+    ERRORS.load(Relaxed)
+}
+
+unsafe extern "C" fn callback(
+    context: *mut libc::c_void,
+    level: i32,
+    format: *const libc::c_char,
+    arguments: *mut ffi::__va_list_tag,
+) {
+    if level > ffi::AV_LOG_INFO {
+        return;
+    }
+    if level <= ffi::AV_LOG_ERROR {
+        ERRORS.fetch_add(1, Relaxed);
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
+    if SECOND.swap(now, Relaxed) != now {
+        let dropped = LINES.swap(0, Relaxed).saturating_sub(LINES_PER_SECOND);
+        if dropped > 0 {
+            tracing::warn!(target: "ffmpeg", dropped, "left out {dropped} lines");
+        }
+    }
+    if LINES.fetch_add(1, Relaxed) >= LINES_PER_SECOND {
+        return;
+    }
+    let mut line = [0u8; 512];
+    let mut prefix = 1;
+    // SAFETY: context, format and arguments are passed on as FFmpeg gave them; the buffer is valid for its length and
+    // always terminated.
+    #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a constant of 512")]
+    unsafe {
+        ffi::av_log_format_line2(
+            context,
+            level,
+            format,
+            arguments,
+            line.as_mut_ptr().cast(),
+            line.len() as i32,
+            &raw mut prefix,
+        );
+    }
+    // Nothing may unwind into C; a subscriber that panics loses the line.
+    let outcome = catch_unwind(|| {
+        let text = CStr::from_bytes_until_nul(&line).map(CStr::to_string_lossy).unwrap_or_default();
+        let text = text.trim_end();
+        match level {
+            l if l <= ffi::AV_LOG_ERROR => tracing::warn!(target: "ffmpeg", "{text}"),
+            l if l <= ffi::AV_LOG_WARNING => tracing::info!(target: "ffmpeg", "{text}"),
+            _ => tracing::debug!(target: "ffmpeg", "{text}"),
+        }
+    });
+    if outcome.is_err() {
+        ERRORS.fetch_add(1, Relaxed);
+    }
+}
