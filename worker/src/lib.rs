@@ -1,3 +1,22 @@
-//! worker
+//! The worker: one match file becomes HLS.
+//!
+//! Reading order: [`cli`] → [`transcode`] (the job) → [`facts`] and [`plan`] (decisions, pure) → `child` and
+//! [`protocol`] (parent and engine) → [`engine`] (decodes and encodes) → [`output`] (what is committed) → [`publish`].
 
+mod child;
+pub mod cli;
+pub mod commands;
+pub mod encoder;
+pub mod engine;
+pub mod facts;
+pub mod failure;
+pub mod filters;
+pub mod hardware;
+pub mod output;
+pub mod plan;
+pub mod profiles;
+pub mod protocol;
+pub mod publish;
 pub mod source;
+pub mod transcode;
+pub mod update;

@@ -1,2 +1,25 @@
-//! worker
-fn main() {}
+//! The `worker` binary: reads the command line, starts logging, calls the library.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use worker::cli::{Cli, Verb};
+use worker::commands;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    commands::start_logging(matches!(cli.command, Verb::Engine));
+    match cli.command {
+        Verb::Engine => match worker::engine::run() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "engine");
+                ExitCode::FAILURE
+            }
+        },
+        Verb::Transcode(args) => commands::transcode(args),
+        Verb::Probe { input, json } => commands::probe(&input, json),
+        Verb::Ladders { json } => commands::ladders(json),
+        Verb::Check { folder, json } => commands::check(&folder, json),
+    }
+}

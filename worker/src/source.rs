@@ -9,14 +9,20 @@
 //! the read fails with [`SourceError::Changed`] rather than return a mixture.
 //!
 //! Reading order: `location` (what INPUT means), `error`, `blocks` (sharing and the budget; `cache` and `read_ahead`
-//! are its parts), then the backends `file`, `http` and `s3` with their `retry`.
+//! are its parts), then the backends `file`, `http` and `s3` with `range_response` and `retry`.
 
 mod blocks;
 mod cache;
 mod error;
 mod file;
+mod http;
 mod location;
+mod range_response;
 mod read_ahead;
+mod retry;
+mod s3;
+#[cfg(test)]
+mod test_server;
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,8 +35,10 @@ pub use location::SourceLocation;
 
 use blocks::Blocks;
 use file::FileObject;
+use http::HttpObject;
 use location::Place;
 use read_ahead::ReadAhead;
+use s3::S3Object;
 
 /// Most bytes one read may ask for. The engine that asks has parsed a stranger's file, so what it asks for is
 /// not trusted either.
@@ -128,21 +136,33 @@ impl Source {
     /// Finds the source and learns its length and version. Must be called, as all reads, within a tokio runtime
     /// whose I/O and timers are enabled.
     ///
-    /// S3 credentials, region and endpoint come from the AWS default chain. A custom endpoint (`AWS_ENDPOINT_URL`,
-    /// `AWS_ENDPOINT_URL_S3` or a profile's) is addressed path-style.
+    /// S3 credentials, region and endpoint come from the AWS default chain. A custom endpoint (`AWS_ENDPOINT_URL_S3`,
+    /// `AWS_ENDPOINT_URL`, or `endpoint_url` of a profile) is addressed path-style. Without a region it is
+    /// us-east-1, or wherever S3 says the bucket lies.
     ///
     /// # Errors
     ///
     /// Any [`SourceError`] but [`SourceError::ReadTooLong`].
-    pub async fn open(location: &SourceLocation, options: SourceOptions) -> Result<Self, SourceError> {
+    pub async fn open(
+        location: &SourceLocation,
+        options: SourceOptions,
+    ) -> Result<Self, SourceError> {
         let input = location.to_string();
         let blocks = match &location.0 {
             Place::File(path) => {
                 let object = FileObject::open(input.clone(), path).await?;
                 Blocks::new(Backend::File(object), input, options.file, None)
             }
-            Place::Http(_) | Place::S3 { .. } => {
-                return Err(SourceError::setup(&input, "network sources are not built yet"));
+            Place::Http(url) => {
+                let first_len = options.remote.clamped().block_len;
+                let (object, first) =
+                    HttpObject::open(input.clone(), url.clone(), options.network, first_len)
+                        .await?;
+                Blocks::new(Backend::Http(object), input, options.remote, Some(first))
+            }
+            Place::S3 { bucket, key } => {
+                let object = S3Object::open(input.clone(), bucket, key, options.network).await?;
+                Blocks::new(Backend::S3(object), input, options.remote, None)
             }
         };
         Ok(Self {
@@ -159,7 +179,10 @@ impl Source {
 
     /// Length in bytes.
     #[must_use]
-    #[expect(clippy::len_without_is_empty, reason = "an empty source is for the caller to judge")]
+    #[expect(
+        clippy::len_without_is_empty,
+        reason = "an empty source is for the caller to judge"
+    )]
     pub fn len(&self) -> u64 {
         self.blocks.len()
     }
@@ -221,7 +244,9 @@ impl Reader {
         // What is needed now is asked for first.
         let pending = blocks.begin(offset, len)?;
         if pending.len() > 0 {
-            let count = self.read_ahead.note(offset, pending.len() as u64, blocks.max_ahead());
+            let count = self
+                .read_ahead
+                .note(offset, pending.len() as u64, blocks.max_ahead());
             blocks.fetch_ahead(offset, pending.len(), count);
         }
         pending.finish().await
@@ -243,18 +268,24 @@ impl Drop for Reader {
 /// Where blocks come from.
 enum Backend {
     File(FileObject),
+    Http(HttpObject),
+    S3(S3Object),
 }
 
 impl Backend {
     fn len(&self) -> u64 {
         match self {
             Self::File(object) => object.len(),
+            Self::Http(object) => object.len(),
+            Self::S3(object) => object.len(),
         }
     }
 
     fn identity(&self) -> String {
         match self {
             Self::File(object) => object.identity(),
+            Self::Http(object) => object.identity(),
+            Self::S3(object) => object.identity(),
         }
     }
 
@@ -262,6 +293,8 @@ impl Backend {
     async fn get(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
         match self {
             Self::File(object) => object.get(offset, len).await,
+            Self::Http(object) => object.get(offset, len).await,
+            Self::S3(object) => object.get(offset, len).await,
         }
     }
 }

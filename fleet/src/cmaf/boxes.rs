@@ -99,11 +99,6 @@ pub(super) struct Mp4Box<'a> {
 }
 
 impl<'a> Mp4Box<'a> {
-    /// First byte after the box, from the start of the file.
-    pub(super) fn end(&self) -> usize {
-        self.body_offset + self.body.len()
-    }
-
     /// The boxes in the body.
     pub(super) fn children(&self) -> Boxes<'a> {
         self.children_after(0)

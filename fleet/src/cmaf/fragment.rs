@@ -246,4 +246,4 @@ fn full_header(out: &mut Vec<u8>, size: u32, kind: [u8; 4], version: u8, flags: 
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -349,4 +349,4 @@ impl Iterator for TrackRun<'_> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -134,6 +134,8 @@ pub struct IndexEntry {
     pub time: i64,
     /// Whether decoding can begin here.
     pub is_key: bool,
+    /// Place of the packet's bytes in the source.
+    pub position: u64,
 }
 
 /// An open container.
@@ -383,6 +385,7 @@ impl Demuxer {
                     Some(IndexEntry {
                         time: entry.timestamp,
                         is_key: entry.flags() & ffi::AVINDEX_KEYFRAME as i32 != 0,
+                        position: u64::try_from(entry.pos).unwrap_or(u64::MAX),
                     })
                 })
                 .collect()

@@ -68,6 +68,31 @@ impl Graph {
         })
     }
 
+    /// A graph that makes its own pictures, for trying out encoders; it has no input and one output.
+    ///
+    /// # Errors
+    /// As [`video`](Self::video).
+    pub fn generate(description: &str) -> Result<Self> {
+        let op = "build filter graph";
+        let text = c_string(op, &format!("{description},buffersink@out0"))?;
+        // SAFETY: the graph is owned by `graph` from its allocation on; parsing leaves no open ends in a description
+        // that begins with a source and ends with a sink, and what it leaves is freed by `Ends`.
+        unsafe {
+            let pointer = ffi::avfilter_graph_alloc();
+            if pointer.is_null() {
+                return Err(no_memory(op));
+            }
+            let mut graph = Self { graph: pointer, source: std::ptr::null_mut(), sinks: Vec::new() };
+            let (mut inputs, mut outputs) = (Ends(std::ptr::null_mut()), Ends(std::ptr::null_mut()));
+            check(op, ffi::avfilter_graph_parse2(pointer, text.as_ptr(), &raw mut inputs.0, &raw mut outputs.0))?;
+            check(op, ffi::avfilter_graph_config(pointer, std::ptr::null_mut()))?;
+            let filters = std::slice::from_raw_parts((*pointer).filters, (*pointer).nb_filters as usize);
+            let sink = filters.iter().copied().find(|f| (**f).nb_outputs == 0);
+            graph.sinks.push(sink.ok_or_else(|| Error::new(op, ffi::AVERROR_FILTER_NOT_FOUND))?);
+            Ok(graph)
+        }
+    }
+
     fn build(
         source_filter: &str,
         sink_filter: &str,
@@ -208,5 +233,39 @@ impl Drop for Ends {
     fn drop(&mut self) {
         // SAFETY: owned; parsing leaves what it did not take, possibly nothing.
         unsafe { ffi::avfilter_inout_free(&raw mut self.0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn picture() -> Frame {
+        let mut graph = Graph::generate("testsrc2=s=320x180:r=25,format=yuv420p").unwrap();
+        match graph.pull(0).unwrap() {
+            Received::Item(frame) => frame,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_cascade_gives_every_size_for_every_picture() {
+        let source = picture();
+        let description = "[in]zscale=w=160:h=90:f=lanczos,split[out0][c0];[c0]zscale=w=80:h=46:f=lanczos[out1]";
+        let mut graph = Graph::video(&source, Rational::new(1, 1000), description, 2).unwrap();
+        for _ in 0..3 {
+            graph.push(&source).unwrap();
+            for (index, size) in [(160, 90), (80, 46)].into_iter().enumerate() {
+                let Received::Item(frame) = graph.pull(index).unwrap() else { panic!("no frame") };
+                assert_eq!((frame.shape().width, frame.shape().height), size);
+            }
+            assert!(matches!(graph.pull(0).unwrap(), Received::NeedInput));
+        }
+    }
+
+    #[test]
+    fn a_bad_description_is_an_error_that_shows_it() {
+        let error = Graph::video(&picture(), Rational::new(1, 25), "[in]no_such_filter[out0]", 1).unwrap_err();
+        assert!(error.to_string().contains("no_such_filter"), "{error}");
     }
 }

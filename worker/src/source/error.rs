@@ -121,7 +121,10 @@ impl SourceError {
     }
 
     /// A transient failure with its cause.
-    pub(super) fn unavailable(input: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    pub(super) fn unavailable(
+        input: &str,
+        source: impl Into<Box<dyn Error + Send + Sync>>,
+    ) -> Self {
         Self::Unavailable {
             input: input.to_owned(),
             source: Arc::from(source.into()),
@@ -149,13 +152,20 @@ impl SourceError {
         let input_owned = || input.to_owned();
         match status {
             200 | 206 => None,
-            401 | 403 | 407 => Some(Self::Forbidden { input: input_owned() }),
-            404 | 410 => Some(Self::NotFound { input: input_owned() }),
+            401 | 403 | 407 => Some(Self::Forbidden {
+                input: input_owned(),
+            }),
+            404 | 410 => Some(Self::NotFound {
+                input: input_owned(),
+            }),
             // 416 after a successful open: the object is now shorter than it was.
-            412 | 416 => Some(Self::Changed { input: input_owned() }),
-            408 | 425 | 429 | 500..=599 => {
-                Some(Self::unavailable(input, format!("the server answered with status {status}")))
-            }
+            412 | 416 => Some(Self::Changed {
+                input: input_owned(),
+            }),
+            408 | 425 | 429 | 500..=599 => Some(Self::unavailable(
+                input,
+                format!("the server answered with status {status}"),
+            )),
             _ => Some(Self::invalid(input, format!("status {status}"))),
         }
     }
@@ -178,8 +188,16 @@ mod tests {
             (429, "m.mp4: temporarily unavailable", true),
             (500, "m.mp4: temporarily unavailable", true),
             (503, "m.mp4: temporarily unavailable", true),
-            (302, "m.mp4: unusable answer from the server: status 302", false),
-            (400, "m.mp4: unusable answer from the server: status 400", false),
+            (
+                302,
+                "m.mp4: unusable answer from the server: status 302",
+                false,
+            ),
+            (
+                400,
+                "m.mp4: unusable answer from the server: status 400",
+                false,
+            ),
         ];
         for (status, message, retryable) in cases {
             let error = SourceError::from_status("m.mp4", status).unwrap();

@@ -1,0 +1,114 @@
+//! The command line.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::hardware::EncoderChoice;
+use crate::profiles;
+
+/// Turns match video into HLS.
+#[derive(Debug, Parser)]
+#[command(name = "worker", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Verb,
+}
+
+const EXAMPLES: &str = "Examples:
+  worker transcode match.mp4 out                        every rendition of the default ladder
+  worker transcode match.mp4 out --ladder quick         soonest to watch
+  worker transcode s3://matches/final.mov out --json    from S3, events for a script
+  worker probe phone.mov                                what is in a file
+  worker check out                                      the HLS rules, on any HLS folder
+
+Exit codes: 0 done, 2 bad input, 3 try again later, 4 failed checks or a defect, 130 stopped.";
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Make HLS from a video; run again after a stop, it goes on where it was
+    Transcode(TranscodeArgs),
+    /// Tell what a video holds
+    Probe {
+        /// File, s3://bucket/key or https:// address
+        input: OsString,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the ladders that come with the worker
+    Ladders {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check an HLS folder against the HLS authoring rules
+    Check {
+        /// The folder
+        folder: PathBuf,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Used by the worker itself: decodes and encodes in a process of its own
+    #[command(hide = true)]
+    Engine,
+}
+
+/// Arguments of `transcode`.
+#[derive(Debug, clap::Args)]
+pub struct TranscodeArgs {
+    /// File, s3://bucket/key or https:// address
+    pub input: OsString,
+    /// Folder for the result; made when missing
+    pub out: PathBuf,
+    /// Name of a ladder (`worker ladders`) or a YAML file
+    #[arg(long, default_value = profiles::DEFAULT, value_name = "NAME|FILE")]
+    pub ladder: String,
+    /// Encoder; auto takes NVENC where it works
+    #[arg(long, value_enum, default_value_t = EncoderArg::Auto)]
+    pub encoder: EncoderArg,
+    /// Engines at work at once; by default as many as cores or GPU carry
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub slots: Option<u32>,
+    /// Length of the pieces that engines take, in seconds; rounded to whole segments
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub chunk: Option<f64>,
+    /// Replace the output of another video in the folder
+    #[arg(long)]
+    pub overwrite: bool,
+    /// Print events as JSON, one a line
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(n) if n.is_finite() && n > 0.0 && n <= 86_400.0 => Ok(n),
+        _ => Err("give a number of seconds above 0, at most 86400".to_owned()),
+    }
+}
+
+/// `--encoder`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum EncoderArg {
+    /// NVENC where it works, else x264
+    Auto,
+    /// NVENC or failure
+    Nvenc,
+    /// x264 (x265 for HEVC)
+    X264,
+}
+
+impl From<EncoderArg> for EncoderChoice {
+    fn from(arg: EncoderArg) -> Self {
+        match arg {
+            EncoderArg::Auto => Self::Auto,
+            EncoderArg::Nvenc => Self::Nvenc,
+            EncoderArg::X264 => Self::X264,
+        }
+    }
+}

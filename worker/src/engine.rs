@@ -1,0 +1,138 @@
+//! The engine process: decodes bytes from strangers with no network, no credentials and no name of anything.
+//!
+//! Standard input is the socket on which it asks for ranges of the source; standard output the socket on which it is
+//! told what to do and hands back what it made; standard error carries log lines. It ends when its parent does.
+
+mod assemble;
+mod audio;
+mod clock;
+mod epochs;
+mod hardware;
+mod outbox;
+mod pictures;
+pub(crate) mod probe;
+mod range;
+mod reader;
+mod rendition;
+mod select;
+mod video;
+
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::mpsc;
+
+use fleet::failure::FailureCode;
+use media::device::CudaDevice;
+
+use crate::plan::VideoPlan;
+use crate::protocol::{self, Command, Event, VideoTask};
+use outbox::Outbox;
+use range::RangeClient;
+use reader::Reader;
+
+/// A single allocation inside FFmpeg may not be larger, in bytes.
+const MAX_ALLOCATION: usize = 512 << 20;
+
+/// Why a task failed.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub(crate) struct EngineError {
+    pub(crate) code: FailureCode,
+    pub(crate) message: String,
+}
+
+impl EngineError {
+    pub(crate) fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    pub(crate) fn internal(error: impl std::fmt::Display) -> Self {
+        Self::new(FailureCode::Internal, error.to_string())
+    }
+
+    #[expect(clippy::needless_pass_by_value, reason = "used as a function in map_err")]
+    pub(crate) fn undecodable(error: media::Error) -> Self {
+        Self::new(FailureCode::Undecodable, error.to_string())
+    }
+}
+
+impl From<select::FreezeTooLong> for EngineError {
+    fn from(error: select::FreezeTooLong) -> Self {
+        Self::new(FailureCode::LimitExceeded, error.to_string())
+    }
+}
+
+/// Serves commands until the parent closes the socket.
+///
+/// # Errors
+/// The inherited descriptors are not sockets, or the parent died within a message.
+pub fn run() -> io::Result<()> {
+    media::log::to_tracing();
+    media::limit_allocations(MAX_ALLOCATION);
+    let source = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let control = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
+    let range = RangeClient::connect(source)?;
+    let outbox = Outbox::new(control.try_clone()?);
+    let (sender, commands) = mpsc::channel();
+    // Reads apart from the work, so that the end of the parent ends this process within milliseconds, not at the next
+    // segment.
+    std::thread::Builder::new().name("commands".to_owned()).spawn(move || {
+        let mut control = control;
+        while let Ok(Some(command)) = protocol::read::<Command>(&mut control) {
+            if sender.send(command).is_err() {
+                break;
+            }
+        }
+        std::process::exit(0);
+    })?;
+    let mut engine = Engine { range, outbox, video: None, gpu: None };
+    for command in commands {
+        if let Err(error) = engine.serve(command) {
+            tracing::info!(code = %error.code, "task failed: {}", error.message);
+            let event = Event::Failed { code: error.code, message: error.message };
+            engine.outbox.send(&event, &[]).map_err(|e| io::Error::other(e.message))?;
+        }
+    }
+    Ok(())
+}
+
+struct Engine {
+    range: RangeClient,
+    outbox: Outbox,
+    /// The open source, with the stream it was opened for: chunks of one job go through one demuxer.
+    video: Option<(usize, Reader)>,
+    gpu: Option<CudaDevice>,
+}
+
+impl Engine {
+    fn serve(&mut self, command: Command) -> Result<(), EngineError> {
+        let done = match command {
+            Command::Probe => Event::Probed { facts: Box::new(probe::probe(&self.range)?) },
+            Command::Video { plan, task } => Event::Done(self.video(&plan, task)?),
+            Command::Audio { plan, first_segment } => {
+                Event::Done(audio::encode(&self.range, &plan, first_segment, &self.outbox)?)
+            }
+            Command::TryHardware => Event::Hardware(hardware::try_out()),
+        };
+        self.outbox.send(&done, &[])
+    }
+
+    fn video(&mut self, plan: &VideoPlan, task: VideoTask) -> Result<protocol::TaskReport, EngineError> {
+        let errors_before = media::log::errors();
+        if plan.gpu_decode && self.gpu.is_none() {
+            match CudaDevice::open(0) {
+                Ok(device) => self.gpu = Some(device),
+                Err(error) => tracing::warn!(%error, "no GPU for decoding; going on without"),
+            }
+        }
+        let mut reader = match self.video.take() {
+            Some((stream, reader)) if stream == plan.stream => reader,
+            _ => Reader::open(&self.range, plan.stream, &[plan.stream], plan.indexed)?,
+        };
+        let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &self.outbox)?;
+        self.video = Some((plan.stream, reader));
+        report.damaged = report.damaged.max(media::log::errors() - errors_before);
+        Ok(report)
+    }
+}

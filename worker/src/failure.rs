@@ -1,0 +1,53 @@
+//! How a job ends badly: a stable code and a sentence for the log.
+
+use fleet::failure::FailureCode;
+use fleet::ladder::LadderError;
+
+use crate::source::SourceError;
+
+/// A failed job.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct JobError {
+    /// Stable code.
+    pub code: FailureCode,
+    /// What happened, for the log and for developers.
+    pub message: String,
+}
+
+impl JobError {
+    /// An error with a code.
+    pub fn new(code: FailureCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// An invariant did not hold.
+    pub fn internal(error: impl std::fmt::Display) -> Self {
+        Self::new(FailureCode::Internal, error.to_string())
+    }
+
+    /// Writing `what` failed.
+    pub fn output(what: &std::path::Path, error: &std::io::Error) -> Self {
+        Self::new(FailureCode::OutputFailed, format!("{}: {error}", what.display()))
+    }
+}
+
+impl From<SourceError> for JobError {
+    fn from(error: SourceError) -> Self {
+        let code = match &error {
+            SourceError::NotFound { .. } | SourceError::BadLocation { .. } | SourceError::NotAFile { .. } => {
+                FailureCode::SourceNotFound
+            }
+            SourceError::Forbidden { .. } => FailureCode::SourceForbidden,
+            SourceError::Changed { .. } => FailureCode::SourceChanged,
+            _ => FailureCode::SourceUnavailable,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
+impl From<LadderError> for JobError {
+    fn from(error: LadderError) -> Self {
+        Self::new(FailureCode::BadLadder, error.to_string())
+    }
+}

@@ -1,0 +1,150 @@
+//! What this machine encodes and decodes with, found by trying.
+
+use std::path::Path;
+
+use fleet::failure::FailureCode;
+use nvml_wrapper::Nvml;
+use nvml_wrapper::enum_wrappers::device::EncoderType;
+use serde::{Deserialize, Serialize};
+
+use crate::child::EngineProcess;
+use crate::encoder::Backend;
+use crate::failure::JobError;
+use crate::plan::{JobPlan, Machine};
+use crate::protocol::{Command, Event, Hardware};
+use crate::source::Source;
+
+/// Which encoder was asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncoderChoice {
+    /// NVENC where it works, else x264.
+    #[default]
+    Auto,
+    /// NVENC or failure.
+    Nvenc,
+    /// x264.
+    X264,
+}
+
+/// What was chosen.
+#[derive(Debug)]
+pub struct Chosen {
+    /// For planning.
+    pub machine: Machine,
+    /// Sentences about the choice.
+    pub notes: Vec<String>,
+    gpu: Option<Gpu>,
+}
+
+/// What NVML says of a GPU.
+#[derive(Clone, Debug, Serialize)]
+pub struct Gpu {
+    /// Product name.
+    pub name: String,
+    /// Free memory in bytes.
+    pub free_bytes: u64,
+    /// Share of the encoder that is free for H.264, in percent.
+    pub encoder_capacity: Option<u32>,
+    /// Encoder sessions open now, of all processes.
+    pub sessions: Option<u32>,
+    /// Encoder utilisation in percent.
+    pub encoder_percent: Option<u32>,
+    /// Decoder utilisation in percent.
+    pub decoder_percent: Option<u32>,
+}
+
+/// GPU memory of one engine with a full ladder, in bytes.
+const GPU_BYTES_PER_SLOT: u64 = 1 << 30;
+/// NVENC has at most three engines, and one job's renditions keep one busy.
+const MAX_GPU_SLOTS: u64 = 3;
+
+/// The first GPU, as NVML sees it; `None` without a driver.
+#[must_use]
+pub fn gpu() -> Option<Gpu> {
+    let nvml = Nvml::init().inspect_err(|error| tracing::debug!(%error, "no NVML")).ok()?;
+    let device = nvml.device_by_index(0).ok()?;
+    Some(Gpu {
+        name: device.name().unwrap_or_else(|_| "NVIDIA GPU".to_owned()),
+        free_bytes: device.memory_info().map_or(0, |m| m.free),
+        encoder_capacity: device.encoder_capacity(EncoderType::H264).ok(),
+        sessions: device.encoder_stats().ok().map(|s| s.session_count),
+        encoder_percent: device.encoder_utilization().ok().map(|u| u.utilization),
+        decoder_percent: device.decoder_utilization().ok().map(|u| u.utilization),
+    })
+}
+
+/// Chooses, trying the GPU in an engine process of its own when there may be one.
+///
+/// # Errors
+/// NVENC was demanded and does not work.
+pub(crate) async fn choose(choice: EncoderChoice, source: &Source) -> Result<Chosen, JobError> {
+    let cpu = |notes| Chosen {
+        machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false },
+        notes,
+        gpu: None,
+    };
+    let gpu = gpu();
+    let may_have_gpu = gpu.is_some() || Path::new("/dev/nvidiactl").exists() || choice == EncoderChoice::Nvenc;
+    if choice == EncoderChoice::X264 && gpu.is_none() || !may_have_gpu {
+        return Ok(cpu(Vec::new()));
+    }
+    let tried = match try_in_engine(source).await {
+        Ok(hardware) => hardware,
+        Err(error) => Hardware { reasons: vec![error.to_string()], ..Hardware::default() },
+    };
+    let nvenc = tried.h264_nvenc && choice != EncoderChoice::X264;
+    if choice == EncoderChoice::Nvenc && !nvenc {
+        return Err(JobError::new(FailureCode::EncoderUnavailable, tried.reasons.join("; ")));
+    }
+    let mut notes = Vec::new();
+    let name = gpu.as_ref().map_or("the GPU", |g| g.name.as_str());
+    if !nvenc && tried.cuda {
+        notes.push(format!("{name} decodes and scales; it has no usable NVENC, so x264 encodes"));
+    } else if !tried.cuda {
+        notes.push(format!("the GPU is not used: {}", tried.reasons.join("; ")));
+    }
+    Ok(Chosen {
+        machine: Machine {
+            backend: if nvenc { Backend::Nvenc } else { Backend::X264 },
+            nvenc_hevc: nvenc && tried.hevc_nvenc,
+            gpu: tried.cuda,
+        },
+        notes,
+        gpu,
+    })
+}
+
+async fn try_in_engine(source: &Source) -> Result<Hardware, JobError> {
+    let mut engine = EngineProcess::start(source)?;
+    engine.send(&Command::TryHardware).await?;
+    match engine.next().await? {
+        (Event::Hardware(hardware), _) => Ok(hardware),
+        (other, _) => Err(JobError::new(FailureCode::EngineProtocol, format!("unexpected event {other:?}"))),
+    }
+}
+
+impl Chosen {
+    /// Engines at once: one a core for x264, as far as memory carries them; for NVENC as many as keep it busy.
+    #[must_use]
+    pub fn slots(&self, plan: &JobPlan) -> u32 {
+        let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
+        let pixels: u64 = plan.video.renditions.iter().map(|r| u64::from(r.width) * u64::from(r.height)).sum();
+        // About 190 MB for each 1080p of renditions, beside decoder and buffers.
+        let per_slot = 150_000_000 + pixels * 190_000_000 / (1920 * 1080);
+        let memory = available_memory().map_or(u64::MAX, |m| (m.saturating_sub(1_000_000_000) / per_slot).max(1));
+        let slots = match (self.machine.backend, &self.gpu) {
+            (Backend::Nvenc, Some(gpu)) => (gpu.free_bytes / GPU_BYTES_PER_SLOT).clamp(1, MAX_GPU_SLOTS),
+            (Backend::Nvenc, None) => 1,
+            (Backend::X264, _) => cores,
+        };
+        u32::try_from(slots.min(memory)).unwrap_or(1).max(1)
+    }
+}
+
+/// Memory that can be taken without swapping, in bytes.
+fn available_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|l| l.starts_with("MemAvailable:"))?;
+    line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
