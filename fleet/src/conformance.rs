@@ -74,4 +74,4 @@ pub struct LoadedSegment {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {}

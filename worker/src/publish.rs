@@ -105,15 +105,13 @@ pub fn publish(folder: &OutputFolder, plan: &JobPlan) -> Result<Published, JobEr
         folder.write("poster.jpg", &jpeg(&rgb, size)?)?;
     }
 
-    // The rules are checked on what players will see, under a name that none asks for yet.
-    const CANDIDATE: &str = ".touchline/master.m3u8";
-    folder.write(CANDIDATE, render_multivariant_playlist(&master).as_bytes())?;
-    let presentation = conformance::load_folder_with(folder.dir(), std::path::Path::new(CANDIDATE))
+    // The rules are checked on what players will see, before any player can see it.
+    let presentation = conformance::load_tracks(folder.dir(), master.clone())
         .map_err(|e| JobError::internal(format!("reading the output back: {e}")))?;
     let report = conformance::evaluate(&presentation);
     folder.write("report.json", &serde_json::to_vec_pretty(&report).map_err(JobError::internal)?)?;
     if !report.passed() {
-        let failed: Vec<String> = report.failed_musts().map(|r| format!("{} ({})", r.id, r.measured)).collect();
+        let failed: Vec<String> = report.broken().map(|r| format!("{} ({})", r.id, r.measured)).collect();
         return Err(JobError::new(FailureCode::ConformanceFailed, failed.join("; ")));
     }
     folder.write("master.m3u8", render_multivariant_playlist(&master).as_bytes())?;

