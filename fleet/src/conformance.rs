@@ -14,7 +14,7 @@ mod rules;
 mod tally;
 mod view;
 
-pub use load::{LoadError, MAX_SEGMENT_BYTES, load_folder};
+pub use load::{LoadError, MAX_SEGMENT_BYTES, load_folder, load_tracks};
 pub use report::{Level, Report, RuleResult, Summary, Verdict};
 pub use rules::evaluate;
 pub use view::Measured;
@@ -74,4 +74,4 @@ pub struct LoadedSegment {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -210,13 +210,29 @@ fn print_summary(summary: &Summary) {
 }
 
 /// The report in one line.
-fn verdict(report: &conformance::Report) -> String {
-    let failed = report.broken().count();
-    if failed == 0 { "all MUSTs pass (report.json has each rule)".to_owned() } else { format!("{failed} broken") }
+fn verdict(summary: &conformance::Summary) -> String {
+    let should = match summary.should_warned {
+        0 => String::new(),
+        n => format!(", {n} recommendation(s) not followed"),
+    };
+    match summary.must_failed {
+        0 => format!("all {} obligatory rules hold{should}", summary.must_passed),
+        n => format!("{n} obligatory rule(s) broken{should}"),
+    }
 }
 
+/// What is broken, then the counts; `--json` has every rule.
 fn print_report(report: &conformance::Report) {
-    print(&verdict(report));
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY).set_header(["rule", "verdict", "what it asks", "measured"]);
+    for rule in report.broken() {
+        let verdict = if rule.verdict == conformance::Verdict::Fail { "FAIL" } else { "warn" };
+        table.add_row([rule.id, verdict, rule.title, rule.measured.as_str()]);
+    }
+    if report.broken().next().is_some() {
+        print(&table.to_string());
+    }
+    print(&format!("HLS rules: {}", verdict(&report.summary)));
 }
 
 /// `worker probe`.

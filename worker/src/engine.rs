@@ -119,7 +119,6 @@ impl Engine {
     }
 
     fn video(&mut self, plan: &VideoPlan, task: VideoTask) -> Result<protocol::TaskReport, EngineError> {
-        let errors_before = media::log::errors();
         if plan.gpu_decode && self.gpu.is_none() {
             match CudaDevice::open(0) {
                 Ok(device) => self.gpu = Some(device),
@@ -130,9 +129,11 @@ impl Engine {
             Some((stream, reader)) if stream == plan.stream => reader,
             _ => Reader::open(&self.range, plan.stream, &[plan.stream], plan.indexed)?,
         };
+        // Opening tries decoders too; what they say then is no damage.
+        let errors_before = media::log::decoder_errors();
         let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &self.outbox)?;
         self.video = Some((plan.stream, reader));
-        report.damaged = report.damaged.max(media::log::errors() - errors_before);
+        report.damaged = report.damaged.max(media::log::decoder_errors() - errors_before);
         Ok(report)
     }
 }

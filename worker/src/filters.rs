@@ -89,7 +89,10 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
         }
         let turned = if wanted.turn.swaps_sides() { (input.height, input.width) } else { (input.width, input.height) };
         let same_size = turned == (w, h);
-        let turn = wanted.turn.filters();
+        // zimg refuses an odd side of subsampled pictures: drop the last column or row.
+        let odd = (input.width | input.height) & 1 == 1;
+        let crop = if odd { format!("crop={}:{}:0:0:exact=1,", input.width & !1, input.height & !1) } else { String::new() };
+        let turn = format!("{crop}{}", wanted.turn.filters());
         if wanted.to_sdr {
             return (format!("{before}{turn}{}", to_sdr(wanted, kernel, w, h)), String::new());
         }

@@ -225,7 +225,8 @@ fn choose_rungs(display: (u32, u32), rungs: &[Rung]) -> Vec<(Rung, (u32, u32))> 
         .into_iter()
         .map(|rung| {
             let scale = f64::from(rung.height) / f64::from(short);
-            let long = even(f64::from(display.0.max(display.1)) * scale);
+            let whole = display.0.max(display.1);
+            let long = even(f64::from(whole) * scale).min((whole & !1).max(2));
             let size = if display.0 >= display.1 { (long, rung.height) } else { (rung.height, long) };
             (rung, size)
         })
@@ -427,7 +428,7 @@ mod tests {
         assert_eq!(names(854, 480), ["v480:854x480", "v360:640x360"]);
         assert_eq!(names(640, 380), ["v360:606x360"]);
         assert_eq!(names(161, 121), ["v120:160x120"]);
-        assert_eq!(names(15, 8), ["v8:16x8"]);
+        assert_eq!(names(15, 8), ["v8:14x8"]);
         assert_eq!(names(1080, 1920)[0], "v1080:1080x1920");
     }
 

@@ -111,7 +111,7 @@ pub fn publish(folder: &OutputFolder, plan: &JobPlan) -> Result<Published, JobEr
     let report = conformance::evaluate(&presentation);
     folder.write("report.json", &serde_json::to_vec_pretty(&report).map_err(JobError::internal)?)?;
     if !report.passed() {
-        let failed: Vec<String> = report.broken().map(|r| format!("{} ({})", r.id, r.measured)).collect();
+        let failed: Vec<String> = report.broken().filter(|r| r.verdict == conformance::Verdict::Fail).map(|r| format!("{} ({})", r.id, r.measured)).collect();
         return Err(JobError::new(FailureCode::ConformanceFailed, failed.join("; ")));
     }
     folder.write("master.m3u8", render_multivariant_playlist(&master).as_bytes())?;

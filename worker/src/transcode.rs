@@ -144,14 +144,23 @@ async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
         renditions: published.renditions,
         warnings,
         cpu_s: state.cpu_s,
-        report: published.report,
+        report: published.report.summary,
     })
 }
 
 fn warnings(plan: &JobPlan, facts: &crate::facts::SourceFacts, folder: &OutputFolder, frames: u64) -> Vec<String> {
     let mut warnings = Vec::new();
-    let duration = plan.video.rate.seconds(frames);
-    if let Some(expected) = facts.duration_s.filter(|e| duration < e * 0.98 - 0.5) {
+    // Sound may run past the last picture; only what is missing of both was cut off.
+    let sound = plan.audio.iter().filter_map(|a| {
+        let last = folder.rendition(&a.name)?.segments.values().next_back()?;
+        #[expect(clippy::cast_precision_loss, reason = "sample counts")]
+        let seconds = (last.first + last.count) as f64 / f64::from(a.sample_rate);
+        Some(seconds)
+    });
+    let duration = sound.fold(plan.video.rate.seconds(frames), f64::max);
+    // MPEG streams have no header with a duration, and the guess fails when their clock jumps.
+    let is_told = !facts.container.starts_with("mpeg");
+    if let Some(expected) = facts.duration_s.filter(|e| is_told && duration < e * 0.98 - 0.5) {
         warnings.push(format!(
             "the source ends early: {} of {} could be read and were made watchable",
             clock(duration),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::mpsc;
 
-use fleet::conformance::Report;
+use fleet::conformance;
 use fleet::failure::FailureCode;
 use serde::Serialize;
 
@@ -129,8 +129,8 @@ pub struct Summary {
     pub warnings: Vec<String>,
     /// CPU seconds by stage.
     pub cpu_s: StageSeconds,
-    /// The conformance report.
-    pub report: Report,
+    /// Counts of the conformance report; the rules are in `report.json`.
+    pub report: conformance::Summary,
 }
 
 /// The last line of a failed job.

@@ -95,7 +95,6 @@ fn descriptor<'a>(fields: &mut Fields<'a>, tag: u8) -> Result<Fields<'a>, ()> {
 }
 
 /// Object type, and channels with sample rate, of an `AudioSpecificConfig` (ISO/IEC 14496-3 1.6.2.1).
-#[expect(clippy::type_complexity, reason = "three numbers of one bit string")]
 fn audio_specific_config(bytes: &[u8]) -> Option<(u32, Option<(u16, u32)>)> {
     const RATES: [u32; 13] =
         [96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350];
@@ -170,13 +169,12 @@ mod tests {
     #[test]
     fn aac_layout_comes_from_the_audio_specific_config() {
         // (configuration, codec, layout)
-        let cases: [(&[u8], &str, Option<(u16, u32)>); 4] = [
-            (&[0x11, 0x90], "mp4a.40.2", Some((2, 48_000))),
+        for (config, codec, layout) in [
+            (&[0x11, 0x90][..], "mp4a.40.2", Some((2, 48_000))),
             (&[0x12, 0x08], "mp4a.40.2", Some((1, 44_100))),
             (&[0x2b, 0x92, 0x08, 0x00], "mp4a.40.5", Some((2, 22_050))),
             (&[0x11, 0x80], "mp4a.40.2", None),
-        ];
-        for (config, codec, layout) in cases {
+        ] {
             let mut decoder = vec![0x40, 0x15, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
             decoder.extend([5, 0x80, 0x80, config.len() as u8]);
             decoder.extend(config);

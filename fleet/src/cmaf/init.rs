@@ -290,4 +290,4 @@ fn defaults(mvex: Mp4Box<'_>, track_id: u32) -> Result<SampleDefaults, CmafError
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

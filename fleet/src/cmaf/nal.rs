@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn hevc_headers_are_read_as_hevc() {
-        let au = [&[0, 0, 1, 0x40, 1, 0x0c][..], &[0, 0, 1, 0x26, 1, 0xaf, 0, 0, 0], &[0, 0, 1, 0x02, 1, 0xd0]].concat();
+        let au =
+            [&[0, 0, 1, 0x40, 1, 0x0c][..], &[0, 0, 1, 0x26, 1, 0xaf, 0, 0, 0], &[0, 0, 1, 0x02, 1, 0xd0]].concat();
         let expected = [&[0, 0, 0, 3, 0x26, 1, 0xaf][..], &[0, 0, 0, 3, 0x02, 1, 0xd0]].concat();
         assert_eq!(converted(&au, NalCodec::Hevc).unwrap(), expected);
         assert!(hevc_has_irap(&expected));

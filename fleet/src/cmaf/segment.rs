@@ -159,7 +159,8 @@ fn fragment(
         }
         let header = TrackHeader::parse(item.child(b"tfhd")?, moof.offset, init.defaults)?;
         if header.track_id == init.track_id {
-            return run(file, moof, item, header, init, samples_left).map(|facts| Some(FragmentFacts { sequence, ..facts }));
+            return run(file, moof, item, header, init, samples_left)
+                .map(|facts| Some(FragmentFacts { sequence, ..facts }));
         }
     }
     Ok(None)
@@ -238,8 +239,7 @@ fn run(
         }
         for sample in TrackRun::parse(item, &header, &mut data_at, samples_left)? {
             let sample = sample?;
-            let outside =
-                CmafError::SampleOutside { sample: facts.samples, offset: moof.offset, size: file.len() };
+            let outside = CmafError::SampleOutside { sample: facts.samples, offset: moof.offset, size: file.len() };
             let end = data_at.checked_add(u64::from(sample.size)).ok_or_else(|| outside.clone())?;
             let range = usize::try_from(data_at).ok().zip(usize::try_from(end).ok());
             let data = range.and_then(|(from, to)| file.get(from..to)).ok_or_else(|| outside.clone())?;

@@ -63,6 +63,20 @@ pub enum LoadError {
 /// [`Track`].
 pub fn load_folder(folder: &Path) -> Result<Presentation, LoadError> {
     let (path, multivariant) = find_multivariant(folder)?;
+    load(folder, path, multivariant)
+}
+
+/// Reads what `multivariant` names in `folder`, when the playlist itself is not written yet: a publisher checks before
+/// it makes anything visible.
+///
+/// # Errors
+///
+/// As [`load_folder`].
+pub fn load_tracks(folder: &Path, multivariant: MultivariantPlaylist) -> Result<Presentation, LoadError> {
+    load(folder, folder.join("master.m3u8"), multivariant)
+}
+
+fn load(folder: &Path, path: PathBuf, multivariant: MultivariantPlaylist) -> Result<Presentation, LoadError> {
     let named = named_playlists(&multivariant);
     if named.len() > MAX_TRACKS {
         return Err(LoadError::TooManyTracks { path, count: named.len() });
@@ -119,7 +133,7 @@ fn load_track(folder: &Path, uri: String, role: Role) -> Track {
             track.faults.push(format!("{}: a multivariant playlist where a media playlist should be", track.uri));
         }
         Ok((Playlist::Media(playlist), path)) => {
-            let place = Place { folder, playlist_folder: path.parent().unwrap_or(Path::new("")) };
+            let place = Place { folder, playlist_folder: path.parent().unwrap_or_else(|| Path::new("")) };
             load_segments(&place, &playlist, &mut track);
             track.playlist = Some(playlist);
         }
@@ -172,14 +186,9 @@ fn read_span(mut file: File, range: ByteRange, limit: u64) -> Result<Vec<u8>, St
     if range.length > limit {
         return Err(format!("is too large: {} bytes", range.length));
     }
-    let read = || -> io::Result<Vec<u8>> {
-        file.seek(SeekFrom::Start(range.offset))?;
-        let mut bytes = Vec::new();
-        file.take(range.length).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let mut read = read;
-    read().map_err(|error| error.to_string())
+    let mut bytes = Vec::new();
+    let read = file.seek(SeekFrom::Start(range.offset)).and_then(|_| file.take(range.length).read_to_end(&mut bytes));
+    read.map(|_| bytes).map_err(|error| error.to_string())
 }
 
 fn load_segments(place: &Place<'_>, playlist: &MediaPlaylist, track: &mut Track) {
@@ -288,7 +297,8 @@ fn partial_files(folder: &Path, multivariant: &MultivariantPlaylist) -> Result<V
             continue;
         }
         for path in list(&sub)? {
-            let unfinished = path.extension().is_some_and(|ext| ["tmp", "part", "partial"].iter().any(|end| ext == *end));
+            let unfinished =
+                path.extension().is_some_and(|ext| ["tmp", "part", "partial"].iter().any(|end| ext == *end));
             if unfinished && partial.len() < MAX_FAULTS {
                 partial.push(path.strip_prefix(folder).unwrap_or(&path).display().to_string());
             }
@@ -301,10 +311,11 @@ fn partial_files(folder: &Path, multivariant: &MultivariantPlaylist) -> Result<V
 fn list(folder: &Path) -> Result<Vec<PathBuf>, LoadError> {
     let failed = |source| LoadError::Folder { path: folder.to_owned(), source };
     let entries = fs::read_dir(folder).map_err(failed)?;
-    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let mut paths =
+        entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>().map_err(failed)?;
     paths.sort();
     Ok(paths)
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -12,10 +12,10 @@ mod timing;
 mod trick_play;
 mod video;
 
+use super::Presentation;
 use super::report::{Level, Report, RuleResult};
 use super::tally::Finding;
 use super::view::View;
-use super::Presentation;
 
 /// A rule: identifier, level, title, and how it is checked.
 type Rule = (&'static str, Level, &'static str, Check);
@@ -39,7 +39,8 @@ const RULES: &[Rule] = &[
     ("touchline:no-partial-files", Must, "no unfinished file lies beside the presentation", Look(integrity::partial)),
     ("touchline:contents-seen", Should, "the contents of all segments can be checked", Look(integrity::contents)),
     // Video.
-    ("apple-1.5", Must, "H.264 in avc1, HEVC in hvc1 within fMP4", Look(video::sample_entries)),
+    ("apple-1.5", Must, "HEVC only in fMP4", Look(video::hevc_container)),
+    ("apple-1.10", Should, "parameter sets in the sample entry: avc1 or hvc1", Look(video::sample_entries)),
     ("apple-1.3", Must, "H.264 profile at most High, level at most 5.2", Look(video::levels)),
     ("apple-1.3a", Should, "some H.264 variant is at most level 4.1", Look(video::modest_level)),
     ("apple-1.4", Should, "H.264 uses High profile", Look(video::high_profile)),
@@ -94,7 +95,12 @@ const RULES: &[Rule] = &[
     ("apple-8.20", Must, "fMP4 segments have EXT-X-MAP", Look(media_playlists::map)),
     ("touchline:one-init", Should, "one init segment, no discontinuity", Look(media_playlists::one_init)),
     ("rfc8216bis:version", Must, "EXT-X-VERSION allows what is used", Look(media_playlists::version)),
-    ("touchline:lowest-version", Should, "EXT-X-VERSION is the lowest that fits", Look(media_playlists::lowest_version)),
+    (
+        "touchline:lowest-version",
+        Should,
+        "EXT-X-VERSION is the lowest that fits",
+        Look(media_playlists::lowest_version),
+    ),
     ("rfc8216bis:program-date-time", Must, "EXT-X-PROGRAM-DATE-TIME in all or none", Look(media_playlists::date_time)),
     ("apple-9.12", Must, "EXT-X-INDEPENDENT-SEGMENTS", Look(media_playlists::independent)),
     // Multivariant playlist.

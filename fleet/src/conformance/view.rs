@@ -195,7 +195,11 @@ fn longest_gop(facts: &[&SegmentFacts], init: &InitFacts) -> Option<f64> {
     let fragments = facts.iter().flat_map(|facts| &facts.fragments);
     let mut times: Vec<i64> = fragments.flat_map(|fragment| fragment.sync_presentations.iter().copied()).collect();
     times.sort_unstable();
-    times.push(facts.last()?.presentation_end());
+    // Where the presentation ends is told by the decode times: the last picture shown need not be the last decoded,
+    // whose duration other packagers stretch.
+    let (first, last) = (facts.first()?, facts.last()?);
+    let delay = first.first_presentation().saturating_sub(first.tfdt());
+    times.push(last.decode_end().saturating_add(delay));
     let longest = times.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).max()?;
     Some(longest as f64 / f64::from(init.timescale))
 }

@@ -15,7 +15,9 @@ impl<'a> AttributeList<'a> {
                 return Some(Self(attributes));
             }
             let (name, rest) = text.split_once('=')?;
-            if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-') {
+            if name.is_empty()
+                || !name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'-')
+            {
                 return None;
             }
             let value;
@@ -25,7 +27,10 @@ impl<'a> AttributeList<'a> {
                     let rest = rest.trim_start();
                     (value, if rest.is_empty() { rest } else { rest.strip_prefix(',')? })
                 }
-                None => rest.split_once(',').map_or((rest.trim_end(), ""), |(value, rest)| (value.trim_end(), rest)),
+                None => {
+                    let (value, rest) = rest.split_once(',').unwrap_or((rest, ""));
+                    (value.trim_end(), rest)
+                }
             };
             attributes.push((name, value));
         }
@@ -49,9 +54,13 @@ mod tests {
     #[test]
     fn quoted_values_may_hold_commas_and_equal_signs() {
         let list = AttributeList::parse("BANDWIDTH=1, CODECS=\"avc1,mp4a\",URI=\"a?b=c\",X-Y=z").unwrap();
-        for (name, value) in
-            [("BANDWIDTH", Some("1")), ("CODECS", Some("avc1,mp4a")), ("URI", Some("a?b=c")), ("X-Y", Some("z")), ("Z", None)]
-        {
+        for (name, value) in [
+            ("BANDWIDTH", Some("1")),
+            ("CODECS", Some("avc1,mp4a")),
+            ("URI", Some("a?b=c")),
+            ("X-Y", Some("z")),
+            ("Z", None),
+        ] {
             assert_eq!(list.get(name), value);
         }
     }

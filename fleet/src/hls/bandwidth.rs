@@ -65,8 +65,8 @@ mod tests {
     #[test]
     fn peak_is_the_busiest_run_of_about_a_target_duration() {
         // (segments, target duration, peak, average)
-        let cases: [(&[(f64, u64)], f64, u64, u64); 6] = [
-            (&[(6.0, 750_000), (6.0, 1_500_000)], 6.0, 2_000_000, 1_500_000),
+        for (segments, target, peak, average) in [
+            (&[(6.0, 750_000), (6.0, 1_500_000)][..], 6.0, 2_000_000, 1_500_000),
             // The short last segment counts only together with the one before it.
             (&[(6.0, 750_000), (2.0, 750_000)], 6.0, 1_500_000, 1_500_000),
             // Half a target duration is long enough.
@@ -75,8 +75,7 @@ mod tests {
             (&[(1.0, 125_000)], 6.0, 1_000_000, 1_000_000),
             (&[], 6.0, 0, 0),
             (&[(0.0, 10)], 6.0, 0, 0),
-        ];
-        for (segments, target, peak, average) in cases {
+        ] {
             assert_eq!(measured_bandwidth(segments, target), Bandwidth { peak, average }, "{segments:?}");
         }
     }

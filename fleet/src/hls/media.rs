@@ -152,14 +152,9 @@ mod tests {
 
     #[test]
     fn target_duration_is_the_longest_rounded_to_nearest() {
-        for (durations, expected) in [
-            (&[6.006, 6.006, 2.0][..], 6),
-            (&[5.5], 6),
-            (&[6.49], 6),
-            (&[0.2], 1),
-            (&[], 1),
-            (&[f64::NAN, 4.0], 4),
-        ] {
+        for (durations, expected) in
+            [(&[6.006, 6.006, 2.0][..], 6), (&[5.5], 6), (&[6.49], 6), (&[0.2], 1), (&[], 1), (&[f64::NAN, 4.0], 4)]
+        {
             assert_eq!(target_duration(durations.iter().copied()), expected, "{durations:?}");
         }
     }
@@ -167,7 +162,8 @@ mod tests {
     #[test]
     fn version_is_the_lowest_that_fits() {
         let map = Some(Arc::new(Map { uri: "init.mp4".into(), byte_range: None }));
-        let ranged = Segment { byte_range: Some(ByteRange { offset: 0, length: 9 }), ..Segment::new("a.ts", 6.0, None) };
+        let ranged =
+            Segment { byte_range: Some(ByteRange { offset: 0, length: 9 }), ..Segment::new("a.ts", 6.0, None) };
         let vod = |segment: Segment| MediaPlaylist::new(PlaylistType::Vod, 6, vec![segment]).version;
         assert_eq!(vod(Segment::new("a.ts", 6.0, None)), 3);
         assert_eq!(vod(ranged.clone()), 4);

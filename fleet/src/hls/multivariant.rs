@@ -115,7 +115,11 @@ pub struct IframeVariant {
 impl MultivariantPlaylist {
     /// A playlist of independent segments whose first variant is the one to begin with.
     #[must_use]
-    pub fn new(mut variants: Vec<Variant>, renditions: Vec<Rendition>, mut iframe_variants: Vec<IframeVariant>) -> Self {
+    pub fn new(
+        mut variants: Vec<Variant>,
+        renditions: Vec<Rendition>,
+        mut iframe_variants: Vec<IframeVariant>,
+    ) -> Self {
         put_start_variant_first(&mut variants);
         iframe_variants.sort_by_key(|variant| std::cmp::Reverse(variant.bandwidth));
         // Media groups work from version 1 on, but a server may ask for 4 to keep out clients that do not know them

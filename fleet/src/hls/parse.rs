@@ -75,8 +75,12 @@ pub fn parse(text: &str) -> Result<Playlist, PlaylistError> {
     }
     let is_multivariant =
         lines.clone().any(|line| line.starts_with("#EXT-X-STREAM-INF:") || line.starts_with("#EXT-X-MEDIA:"));
-    let lines = lines.enumerate().map(|(index, line)| Line { number: index + 2, text: line }).filter(|line| !line.text.is_empty());
-    let too_long = |entries: usize| if entries > MAX_ENTRIES { Err(PlaylistError::TooLong(text.len())) } else { Ok(()) };
+    let lines = lines
+        .enumerate()
+        .map(|(index, line)| Line { number: index + 2, text: line })
+        .filter(|line| !line.text.is_empty());
+    let too_long =
+        |entries: usize| if entries > MAX_ENTRIES { Err(PlaylistError::TooLong(text.len())) } else { Ok(()) };
     if is_multivariant {
         let mut reader = MultivariantReader::default();
         for line in lines {
@@ -143,7 +147,8 @@ impl Attributes<'_> {
     }
 
     fn bandwidth(&self) -> Result<u64, PlaylistError> {
-        self.number("BANDWIDTH", "has a malformed BANDWIDTH")?.ok_or_else(|| self.line.bad(self.tag, "has no BANDWIDTH"))
+        self.number("BANDWIDTH", "has a malformed BANDWIDTH")?
+            .ok_or_else(|| self.line.bad(self.tag, "has no BANDWIDTH"))
     }
 
     fn resolution(&self) -> Result<Option<(u32, u32)>, PlaylistError> {
@@ -153,7 +158,9 @@ impl Attributes<'_> {
     }
 
     fn codecs(&self) -> Vec<String> {
-        self.list.get("CODECS").map_or_else(Vec::new, |list| list.split(',').map(|codec| codec.trim().to_owned()).collect())
+        self.list
+            .get("CODECS")
+            .map_or_else(Vec::new, |list| list.split(',').map(|codec| codec.trim().to_owned()).collect())
     }
 }
 
@@ -241,13 +248,15 @@ fn iframe_variant(attributes: &Attributes<'_>) -> Result<IframeVariant, Playlist
 fn rendition(attributes: &Attributes<'_>) -> Result<Rendition, PlaylistError> {
     let list = &attributes.list;
     let kind = MediaKind::NAMES.iter().find(|(_, name)| list.get("TYPE") == Some(name));
+    let default = list.get("DEFAULT") == Some("YES");
     Ok(Rendition {
         kind: kind.ok_or_else(|| attributes.line.bad(attributes.tag, "has no known TYPE"))?.0,
         group_id: attributes.required("GROUP-ID", "has no GROUP-ID")?,
         name: attributes.required("NAME", "has no NAME")?,
         language: list.text("LANGUAGE"),
-        default: list.get("DEFAULT") == Some("YES"),
-        autoselect: list.get("AUTOSELECT") == Some("YES"),
+        default,
+        // Without the attribute a default rendition is selected on its own too; only NO contradicts it.
+        autoselect: list.get("AUTOSELECT").map_or(default, |value| value == "YES"),
         channels: list.text("CHANNELS"),
         uri: list.text("URI"),
     })
@@ -289,7 +298,8 @@ impl MediaReader {
             "EXT-X-BYTERANGE" => self.range = Some(byte_range(line, "EXT-X-BYTERANGE", value)?),
             "EXT-X-MAP" => {
                 let attributes = line.attributes("EXT-X-MAP", value)?;
-                let range = attributes.list.get("BYTERANGE").map(|range| byte_range(line, "EXT-X-MAP", range)).transpose()?;
+                let range =
+                    attributes.list.get("BYTERANGE").map(|range| byte_range(line, "EXT-X-MAP", range)).transpose()?;
                 let byte_range = range.map(|(length, offset)| ByteRange { offset: offset.unwrap_or(0), length });
                 self.map = Some(Arc::new(Map { uri: attributes.required("URI", "has no URI")?, byte_range }));
             }
@@ -326,7 +336,8 @@ impl MediaReader {
             Some((length, None)) => {
                 let before = self.segments.last().filter(|segment| segment.uri == line.text);
                 let before = before.and_then(|segment| segment.byte_range);
-                let before = before.ok_or_else(|| line.bad("EXT-X-BYTERANGE", "has no offset and no range to follow"))?;
+                let before =
+                    before.ok_or_else(|| line.bad("EXT-X-BYTERANGE", "has no offset and no range to follow"))?;
                 Some(ByteRange { offset: before.offset.saturating_add(before.length), length })
             }
         };

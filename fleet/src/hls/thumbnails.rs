@@ -1,4 +1,4 @@
-//! Storyboard thumbnails as WebVTT cues.
+//! Storyboard thumbnails as `WebVTT` cues.
 
 use std::fmt::Write as _;
 
@@ -9,7 +9,7 @@ pub struct Thumbnail {
     pub start_ms: u64,
     /// Where it ends, in milliseconds of the presentation.
     pub end_ms: u64,
-    /// Name of the storyboard image, relative to the WebVTT file.
+    /// Name of the storyboard image, relative to the `WebVTT` file.
     pub image: String,
     /// Left edge in the image, in pixels.
     pub x: u32,
@@ -21,7 +21,7 @@ pub struct Thumbnail {
     pub height: u32,
 }
 
-/// The text of a WebVTT file whose cues are media fragments of storyboard images
+/// The text of a `WebVTT` file whose cues are media fragments of storyboard images
 /// (`storyboard_000.jpg#xywh=x,y,w,h`, W3C Media Fragments 4.2.2), as players expect for the scrub bar.
 #[must_use]
 pub fn render_thumbnails(thumbnails: &[Thumbnail]) -> String {

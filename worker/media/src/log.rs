@@ -20,9 +20,32 @@ pub fn to_tracing() {
     unsafe { ffi::av_log_set_callback(Some(callback)) }
 }
 
-/// Lines at error level since the start of the process, also those that the limit swallowed.
+/// Whether a log context is a decoder.
+///
+/// # Safety
+/// `context` must be null or what FFmpeg passed to a log callback.
+unsafe fn is_decoder(context: *mut libc::c_void) -> bool {
+    if context.is_null() {
+        return false;
+    }
+    // SAFETY: a log context is a struct whose first field points to its AVClass (libavutil/log.h), or null.
+    unsafe {
+        let class = *context.cast::<*const ffi::AVClass>();
+        if class.is_null() {
+            return false;
+        }
+        let category = match (*class).get_category {
+            Some(get) => get(context),
+            None => (*class).category,
+        };
+        category == ffi::AVClassCategory::AV_CLASS_CATEGORY_DECODER
+    }
+}
+
+/// Lines at error level from decoders since the start of the process, also those that the limit swallowed: decoders
+/// hide what they could not read, and only say so.
 #[must_use]
-pub fn errors() -> u64 {
+pub fn decoder_errors() -> u64 {
     ERRORS.load(Relaxed)
 }
 
@@ -35,7 +58,8 @@ unsafe extern "C" fn callback(
     if level > ffi::AV_LOG_INFO {
         return;
     }
-    if level <= ffi::AV_LOG_ERROR {
+    // SAFETY: the context is as FFmpeg gave it.
+    if level <= ffi::AV_LOG_ERROR && unsafe { is_decoder(context) } {
         ERRORS.fetch_add(1, Relaxed);
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());

@@ -33,7 +33,12 @@ pub(crate) fn probe(range: &RangeClient) -> Result<SourceFacts, EngineError> {
     let stream = choose_video(&streams)?;
     let container = demuxer.container();
     let indexed = container.starts_with("mov") || container.starts_with("matroska");
-    let duration_s = duration(&demuxer, stream);
+    let mut duration_s = duration(&demuxer, stream, &streams);
+    // The header of a fragmented MP4 is written before its content, and some recorders leave nonsense in it.
+    if container.starts_with("mov") && stream.frames.is_none() && duration_s.is_some_and(|s| s > MAX_DURATION_S) {
+        warnings.push("the duration in the header is not believed".to_owned());
+        duration_s = None;
+    }
     if let Some(seconds) = duration_s.filter(|s| *s > MAX_DURATION_S) {
         return Err(EngineError::new(
             FailureCode::LimitExceeded,
@@ -43,7 +48,7 @@ pub(crate) fn probe(range: &RangeClient) -> Result<SourceFacts, EngineError> {
     let sample = Sample::read(range, stream, indexed)?;
     let rate = sample.nominal_rate(stream)?;
     let interlaced = sample.interlaced * 2 > sample.frames;
-    let duration_s = duration_s.or_else(|| stream.bit_rate.map(|b| to_f64(range.length()) * 8.0 / to_f64(b.max(1))));
+    let duration_s = duration_s.filter(|s| *s > 0.0);
     let copyable = if interlaced { None } else { copy_facts(&demuxer, stream, rate, &sample, range) };
     let video = VideoFacts {
         stream: stream.index,
@@ -161,10 +166,17 @@ fn choose_audio(streams: &[StreamFacts], warnings: &mut Vec<String>) -> Vec<Audi
     chosen
 }
 
+/// Seconds of film: the stream's own duration, else the container's less what comes before the film.
 #[expect(clippy::cast_precision_loss, reason = "durations in ticks or microseconds")]
-fn duration(demuxer: &Demuxer, stream: &StreamFacts) -> Option<f64> {
+fn duration(demuxer: &Demuxer, stream: &StreamFacts, streams: &[StreamFacts]) -> Option<f64> {
+    let start = |s: &StreamFacts| s.start.zip(s.time_base.positive()).map(|(t, tick)| t as f64 * tick);
     let own = stream.duration.zip(stream.time_base.positive()).map(|(d, tick)| d as f64 * tick);
-    own.or_else(|| demuxer.duration_us().map(|us| us as f64 / 1e6))
+    own.or_else(|| {
+        let whole = demuxer.duration_us()? as f64 / 1e6;
+        let first = streams.iter().filter_map(start).fold(f64::INFINITY, f64::min);
+        let late = start(stream).map_or(0.0, |s| (s - first).max(0.0));
+        Some((whole - late).max(0.0))
+    })
 }
 
 /// The first packets and frames of the film.

@@ -48,6 +48,11 @@ impl FrameClock {
         i64::try_from(first).unwrap_or(if first < 0 { i64::MIN } else { i64::MAX })
     }
 
+    /// Whether source frames are left out to stay at the output's rate.
+    fn is_divided(&self) -> bool {
+        self.slack != (1, 2)
+    }
+
     /// Source time in ticks at which output frame `k` is due.
     pub(crate) fn time_of(&self, frame: u64) -> i64 {
         let (num, den) = self.per_tick;
@@ -107,7 +112,9 @@ impl<F> Selector<F> {
     #[expect(clippy::type_complexity, reason = "a pair that exists once")]
     pub(crate) fn finish(&mut self, end: i64) -> Result<(Option<(F, Range<u64>)>, u64), FreezeTooLong> {
         let Some((held, first)) = self.held.take() else { return Ok((None, self.next)) };
-        let total = self.clock.frames_until(end).max(first.saturating_add(1)).max(1);
+        // At full rate the last frame shows at least once; at a divided rate it may be one of those left out.
+        let least = if self.clock.is_divided() { 1 } else { first.saturating_add(1).max(1) };
+        let total = self.clock.frames_until(end).max(least);
         let total_frames = u64::try_from(total).unwrap_or(1);
         Ok((self.fill(held, total)?, total_frames))
     }

@@ -13,6 +13,7 @@ use super::assemble::Assembler;
 use super::clock::Stopwatch;
 use super::outbox::Outbox;
 use super::pictures::{Flow, Pictures};
+use super::probe::MAX_DURATION_S;
 use super::reader::Reader;
 use super::rendition::Lane;
 use super::select::{FrameClock, Selector};
@@ -125,7 +126,11 @@ impl Output<'_> {
                 self.lanes.push(lane);
             }
         }
-        for number in range.clone() {
+        if self.plan.rate.seconds(range.end) > MAX_DURATION_S {
+            let message = format!("the source lasts longer than {MAX_DURATION_S:.0} s");
+            return Err(EngineError::new(FailureCode::LimitExceeded, message));
+        }
+        for number in range {
             for (lane, frame) in self.lanes.iter_mut().zip(&scaled) {
                 lane.frame(frame.share().map_err(EngineError::internal)?, number)?;
             }

@@ -46,7 +46,9 @@ pub(super) fn peak_to_average(view: &View<'_>) -> Finding {
     let mut tally = Tally::default();
     for seen in view.media() {
         if let Some(Bandwidth { peak, average }) = seen.measured.bandwidth {
-            tally.check(peak <= average.saturating_mul(2), || format!("{}: {peak} with {average} on average", seen.uri()));
+            tally.check(peak <= average.saturating_mul(2), || {
+                format!("{}: {peak} with {average} on average", seen.uri())
+            });
         }
     }
     tally.finish_counted("playlists", UNMEASURED)
@@ -59,7 +61,8 @@ pub(super) fn first_variant(view: &View<'_>) -> Finding {
     if let (Some(first), Some(nearest)) = (variants().next(), variants().map(distance).min()) {
         tally.check(distance(first) == nearest, || format!("{} comes first with {}", first.uri, first.bandwidth));
     }
-    let first = || variants().next().map_or_else(String::new, |first| format!("{} with {}", first.uri, first.bandwidth));
+    let first =
+        || variants().next().map_or_else(String::new, |first| format!("{} with {}", first.uri, first.bandwidth));
     tally.finish(first, super::NO_VIDEO)
 }
 

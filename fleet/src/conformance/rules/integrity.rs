@@ -11,7 +11,9 @@ pub(super) fn files(view: &View<'_>) -> Finding {
         let missing = track.segments.iter().filter(|segment| segment.bytes.is_none()).count();
         let gaps = track.playlist.iter().flat_map(|playlist| &playlist.segments).filter(|segment| segment.gap).count();
         // Also when a caller without a folder gives no faults.
-        tally.check(missing <= gaps || !track.faults.is_empty(), || format!("{}: {missing} segments missing", track.uri));
+        tally.check(missing <= gaps || !track.faults.is_empty(), || {
+            format!("{}: {missing} segments missing", track.uri)
+        });
         if let Some(playlist) = &track.playlist {
             tally.check(!playlist.segments.is_empty(), || format!("{}: no segments", track.uri));
             tally.check(playlist.segments.len() == track.segments.len(), || {

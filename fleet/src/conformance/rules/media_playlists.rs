@@ -74,7 +74,8 @@ pub(super) fn map(view: &View<'_>) -> Finding {
     let mut tally = Tally::default();
     for seen in view.all() {
         let path = |uri: &str| uri.split(['?', '#']).next().unwrap_or("").to_ascii_lowercase();
-        let is_fmp4 = |uri: &str| [".m4s", ".mp4", ".m4a", ".m4v", ".cmfv", ".cmfa"].iter().any(|end| path(uri).ends_with(end));
+        let is_fmp4 =
+            |uri: &str| [".m4s", ".mp4", ".m4a", ".m4v", ".cmfv", ".cmfa"].iter().any(|end| path(uri).ends_with(end));
         let fragmented = seen.playlist.segments.iter().filter(|segment| segment.map.is_some() || is_fmp4(&segment.uri));
         for segment in fragmented {
             tally.check(segment.map.is_some(), || format!("{}: {}", seen.uri(), segment.uri));
@@ -90,7 +91,9 @@ pub(super) fn one_init(view: &View<'_>) -> Finding {
         tally.check(segments.windows(2).all(|pair| pair[0].map == pair[1].map), || {
             format!("{}: several init segments", seen.uri())
         });
-        tally.check(!segments.iter().any(|segment| segment.discontinuity), || format!("{}: a discontinuity", seen.uri()));
+        tally.check(!segments.iter().any(|segment| segment.discontinuity), || {
+            format!("{}: a discontinuity", seen.uri())
+        });
     }
     tally.finish_counted("playlists", NONE)
 }

@@ -11,7 +11,9 @@ const NO_VARIANT: &str = "no variants";
 
 pub(super) fn codecs(view: &View<'_>) -> Finding {
     // The hexadecimal digits of a codec string may be of either case.
-    let set = |codecs: &mut dyn Iterator<Item = &String>| codecs.map(|codec| codec.to_ascii_lowercase()).collect::<BTreeSet<_>>();
+    let set = |codecs: &mut dyn Iterator<Item = &String>| {
+        codecs.map(|codec| codec.to_ascii_lowercase()).collect::<BTreeSet<_>>()
+    };
     let mut tally = Tally::default();
     for variant in &view.presentation.multivariant.variants {
         let declared = set(&mut variant.codecs.iter());
@@ -103,9 +105,8 @@ pub(super) fn video_range(view: &View<'_>) -> Finding {
         _ => "SDR",
     };
     let described = || {
-        view.video_variants().filter_map(|(variant, seen)| {
-            Some((variant, expected(seen.init?.video.as_ref()?.colour?.transfer)))
-        })
+        view.video_variants()
+            .filter_map(|(variant, seen)| Some((variant, expected(seen.init?.video.as_ref()?.colour?.transfer))))
     };
     let all_sdr = described().all(|(_, range)| range == "SDR");
     for (variant, range) in described() {

@@ -13,7 +13,10 @@ pub(super) fn stereo_aac(view: &View<'_>) -> Finding {
     if known().next().is_some() {
         let stereo = known().any(|(init, audio)| init.codec.starts_with("mp4a.40.") && audio.channels == 2);
         tally.check(stereo, || {
-            known().map(|(init, audio)| format!("{} with {} channels", init.codec, audio.channels)).collect::<Vec<_>>().join(", ")
+            known()
+                .map(|(init, audio)| format!("{} with {} channels", init.codec, audio.channels))
+                .collect::<Vec<_>>()
+                .join(", ")
         });
     }
     tally.finish(|| format!("{} audio playlists", view.audio.len()), NO_SOUND)
@@ -33,7 +36,8 @@ pub(super) fn he_aac(view: &View<'_>) -> Finding {
 pub(super) fn bit_rate(view: &View<'_>) -> Finding {
     let mut tally = Tally::default();
     for seen in &view.audio {
-        let stereo = seen.init.is_some_and(|init| init.codec == "mp4a.40.2" && init.audio.is_some_and(|a| a.channels <= 2));
+        let stereo =
+            seen.init.is_some_and(|init| init.codec == "mp4a.40.2" && init.audio.is_some_and(|a| a.channels <= 2));
         if let (true, Some(bandwidth)) = (stereo, seen.measured.bandwidth) {
             // Boxes come on top of the coded sound: a few percent.
             tally.check((32_000..=170_000).contains(&bandwidth.average), || {
@@ -87,7 +91,8 @@ pub(super) fn channels(view: &View<'_>) -> Finding {
 pub(super) fn groups(view: &View<'_>) -> Finding {
     let mut tally = Tally::default();
     let playlist = &view.presentation.multivariant;
-    let groups: HashSet<(MediaKind, &str)> = playlist.renditions.iter().map(|r| (r.kind, r.group_id.as_str())).collect();
+    let groups: HashSet<(MediaKind, &str)> =
+        playlist.renditions.iter().map(|r| (r.kind, r.group_id.as_str())).collect();
     for variant in &playlist.variants {
         let captions = match &variant.closed_captions {
             Some(ClosedCaptions::Group(group)) => Some(group),
@@ -108,8 +113,12 @@ pub(super) fn groups(view: &View<'_>) -> Finding {
         tally.check(names.insert((group, rendition.name.as_str())), || {
             format!("{} twice in group {}", rendition.name, rendition.group_id)
         });
-        tally.check(!rendition.default || defaults.insert(group), || format!("two defaults in group {}", rendition.group_id));
-        tally.check(!rendition.default || rendition.autoselect, || format!("{}: DEFAULT without AUTOSELECT", rendition.name));
+        tally.check(!rendition.default || defaults.insert(group), || {
+            format!("two defaults in group {}", rendition.group_id)
+        });
+        tally.check(!rendition.default || rendition.autoselect, || {
+            format!("{}: DEFAULT without AUTOSELECT", rendition.name)
+        });
     }
     tally.finish(|| format!("{} groups", groups.len()), "no groups")
 }

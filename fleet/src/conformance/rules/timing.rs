@@ -64,7 +64,9 @@ pub(super) fn target(view: &View<'_>) -> Finding {
     for seen in view.media() {
         let target = seen.playlist.target_duration;
         // A clip shorter than a segment has no use for a longer target.
-        tally.check(target == 6 || (target < 6 && seen.playlist.segments.len() == 1), || format!("{}: {target} s", seen.uri()));
+        tally.check(target == 6 || (target < 6 && seen.playlist.segments.len() == 1), || {
+            format!("{}: {target} s", seen.uri())
+        });
     }
     tally.finish_counted("playlists", "no media playlist")
 }

@@ -88,7 +88,8 @@ pub(super) fn ranges(view: &View<'_>) -> Finding {
                 known.get(&(resource(iframes, &segment.uri), range.offset)) == Some(&range.length)
             });
             tally.check(fits, || {
-                let range = range.map_or_else(|| "no range".to_owned(), |r| format!("{} bytes from {}", r.length, r.offset));
+                let range =
+                    range.map_or_else(|| "no range".to_owned(), |r| format!("{} bytes from {}", r.length, r.offset));
                 format!("{}: {} {range}", iframes.uri(), segment.uri)
             });
         }

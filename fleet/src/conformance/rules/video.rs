@@ -16,18 +16,25 @@ fn joined<T: std::fmt::Display>(values: impl Iterator<Item = T>) -> String {
     values.map(|value| value.to_string()).collect::<Vec<_>>().join(", ")
 }
 
+pub(super) fn hevc_container(view: &View<'_>) -> Finding {
+    let mut tally = Tally::default();
+    for (variant, seen) in view.video_variants() {
+        let hevc = variant.codecs.iter().any(|codec| codec.starts_with("hvc1") || codec.starts_with("hev1"));
+        if hevc {
+            let in_fmp4 = seen.playlist.segments.iter().all(|segment| segment.map.is_some());
+            tally.check(in_fmp4, || format!("{}: no EXT-X-MAP", seen.uri()));
+        }
+    }
+    tally.finish_counted("variants", "no HEVC")
+}
+
 pub(super) fn sample_entries(view: &View<'_>) -> Finding {
     let mut tally = Tally::default();
     let inits = || view.video.iter().filter_map(|seen| Some((seen, seen.init?)));
     for (seen, init) in inits() {
-        // The other two may carry parameter sets in the stream, which players of Apple refuse.
         tally.check(!matches!(&init.sample_entry.0, b"avc3" | b"hev1"), || {
             format!("{}: sample entry {}", seen.uri(), init.sample_entry)
         });
-    }
-    for (variant, seen) in view.video_variants().filter(|(_, seen)| seen.init.is_none()) {
-        let hevc = variant.codecs.iter().any(|codec| codec.starts_with("hvc1") || codec.starts_with("hev1"));
-        tally.check(!hevc, || format!("{}: HEVC outside fMP4", seen.uri()));
     }
     tally.finish(|| joined(inits().map(|(_, init)| init.sample_entry)), NO_VIDEO)
 }
@@ -100,7 +107,10 @@ pub(super) fn one_colour(view: &View<'_>) -> Finding {
             tally.check(colour == first, || format!("{}: {}, not {}", seen.uri(), text(colour), text(first)));
         }
     }
-    tally.finish(|| described.first().map_or_else(String::new, |(_, first)| text(first)), "no init segment describes colour")
+    tally.finish(
+        || described.first().map_or_else(String::new, |(_, first)| text(first)),
+        "no init segment describes colour",
+    )
 }
 
 pub(super) fn one_aspect(view: &View<'_>) -> Finding {
@@ -113,7 +123,9 @@ pub(super) fn one_aspect(view: &View<'_>) -> Finding {
             // Both sides are rounded to even numbers, so the width may be off by two.
             let exact = f64::from(width) * f64::from(*h) / f64::from(height.max(1));
             let slack = 2.0 + f64::from(width) / f64::from(height.max(1));
-            tally.check((f64::from(*w) - exact).abs() <= slack, || format!("{}: {w}x{h}, not {width}x{height}", seen.uri()));
+            tally.check((f64::from(*w) - exact).abs() <= slack, || {
+                format!("{}: {w}x{h}, not {width}x{height}", seen.uri())
+            });
         }
     }
     tally.finish(|| joined(sizes.iter().map(|(_, (w, h))| format!("{w}x{h}"))), NO_VIDEO)

@@ -75,11 +75,13 @@ fn playlists_with_too_many_entries_are_refused() {
 
 fn any_segment() -> impl Strategy<Value = Segment> {
     let range = proptest::option::of((0..1_u64 << 40, 1..1_u64 << 30));
-    (1..20_000_u32, "[a-z]{1,8}\\.m4s", range, any::<[bool; 3]>()).prop_map(|(ms, uri, range, [map, gap, discontinuity])| {
-        let map = map.then(|| Arc::new(Map { uri: "init.mp4".into(), byte_range: None }));
-        let byte_range = range.map(|(offset, length)| ByteRange { offset, length });
-        Segment { byte_range, gap, discontinuity, ..Segment::new(uri, f64::from(ms) / 1000.0, map) }
-    })
+    (1..20_000_u32, "[a-z]{1,8}\\.m4s", range, any::<[bool; 3]>()).prop_map(
+        |(ms, uri, range, [map, gap, discontinuity])| {
+            let map = map.then(|| Arc::new(Map { uri: "init.mp4".into(), byte_range: None }));
+            let byte_range = range.map(|(offset, length)| ByteRange { offset, length });
+            Segment { byte_range, gap, discontinuity, ..Segment::new(uri, f64::from(ms) / 1000.0, map) }
+        },
+    )
 }
 
 proptest! {

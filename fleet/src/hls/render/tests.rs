@@ -1,5 +1,5 @@
 use super::*;
-use crate::hls::{Segment, parse, Playlist};
+use crate::hls::{Playlist, Segment, parse};
 
 fn map() -> Option<Arc<Map>> {
     Some(Arc::new(Map { uri: "init.mp4".into(), byte_range: None }))
