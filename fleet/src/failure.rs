@@ -175,23 +175,35 @@ impl FailureCode {
     pub fn for_ops(self) -> &'static str {
         match self {
             Self::EmptyFile => "source has zero bytes; the upload was never completed or the key is a placeholder",
-            Self::NotMedia => "no allow-listed demuxer accepts the bytes; the file is text, an archive, or cut before its index",
+            Self::NotMedia => {
+                "no allow-listed demuxer accepts the bytes; the file is text, an archive, or cut before its index"
+            }
             Self::NoVideo => "container opens, but holds no video stream other than cover art",
             Self::StillPicture => "image file or a single-picture stream",
-            Self::Encrypted => "CENC/DRM sample entries (encv/enca/sinf) found; there is no key and none will be asked for",
+            Self::Encrypted => {
+                "CENC/DRM sample entries (encv/enca/sinf) found; there is no key and none will be asked for"
+            }
             Self::UnsupportedFormat => "codec or container outside the allow list; see `worker probe`",
-            Self::Undecodable => "streams were found, but the decoder gave no picture; see the engine log lines of this job",
+            Self::Undecodable => {
+                "streams were found, but the decoder gave no picture; see the engine log lines of this job"
+            }
             Self::LimitExceeded => "a limit of `worker probe --help` was exceeded; the message names it",
             Self::SourceNotFound => "404 or missing file; check bucket, key and region",
-            Self::SourceForbidden => "403 or permission denied; check the role's s3:GetObject or the presigned URL's expiry",
+            Self::SourceForbidden => {
+                "403 or permission denied; check the role's s3:GetObject or the presigned URL's expiry"
+            }
             Self::SourceChanged => "ETag, size or mtime differ from those at open; submit the job again",
             Self::SourceUnavailable => "reads kept failing after backoff; check storage health and network",
             Self::EngineCrashed => "engine child died by signal or exit code; keep the source for analysis",
             Self::EngineHung => "no progress within the watchdog time; the child was killed",
             Self::EngineProtocol => "engine output broke framing, limits or the plan; treat the source as hostile",
-            Self::EncoderUnavailable => "opening a test session failed; check driver, NVENC presence and session count, or use --encoder x264",
+            Self::EncoderUnavailable => {
+                "opening a test session failed; check driver, NVENC presence and session count, or use --encoder x264"
+            }
             Self::OutputFailed => "writing segments or playlists failed; check disk space and permissions",
-            Self::OutputInUse => "output folder holds a plan with another fingerprint; choose an empty folder or pass --overwrite",
+            Self::OutputInUse => {
+                "output folder holds a plan with another fingerprint; choose an empty folder or pass --overwrite"
+            }
             Self::ConformanceFailed => "report.json lists the failed MUST rules; master.m3u8 was not written",
             Self::BadLadder => "ladder file failed validation; the message names field and line",
             Self::Cancelled => "cancelled by request; committed segments stay for a resume",

@@ -166,11 +166,7 @@ impl Ladder {
         }
         let ladder: Self = serde_saphyr::from_str(text).map_err(|e| syntax(e.to_string()))?;
         let problems = ladder.problems();
-        if problems.is_empty() {
-            Ok(ladder)
-        } else {
-            Err(LadderError::Invalid { name: origin.to_owned(), problems })
-        }
+        if problems.is_empty() { Ok(ladder) } else { Err(LadderError::Invalid { name: origin.to_owned(), problems }) }
     }
 
     fn problems(&self) -> Vec<String> {
@@ -246,7 +242,10 @@ renditions:
 
     #[test]
     fn all_problems_are_reported_at_once() {
-        let bad = GOOD.replace("name: test", "name: Größe").replace("height: 360", "height: 1081").replace("23, max_kbps: 800", "99, max_kbps: 1");
+        let bad = GOOD
+            .replace("name: test", "name: Größe")
+            .replace("height: 360", "height: 1081")
+            .replace("23, max_kbps: 800", "99, max_kbps: 1");
         let text = Ladder::from_yaml("x.yaml", &bad).unwrap_err().to_string();
         for part in ["x.yaml", "name:", "height must be even", "quality must be", "max_kbps must be", "highest first"] {
             assert!(text.contains(part), "{part} in {text}");

@@ -25,8 +25,14 @@ const EVENTS: usize = 2;
 /// Longest log line that is passed on, in bytes.
 const MAX_LOG_LINE: u64 = 4096;
 /// Variables an engine may see; everything else, credentials above all, stays with the parent.
-const ENVIRONMENT: [&str; 6] =
-    ["LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES", "NVIDIA_DRIVER_CAPABILITIES", "RUST_LOG", "RUST_BACKTRACE"];
+const ENVIRONMENT: [&str; 6] = [
+    "LD_LIBRARY_PATH",
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "NVIDIA_DRIVER_CAPABILITIES",
+    "RUST_LOG",
+    "RUST_BACKTRACE",
+];
 
 /// A running engine.
 pub(crate) struct EngineProcess {
@@ -81,7 +87,13 @@ impl EngineProcess {
 
         let source_error = Arc::new(Mutex::new(None));
         let activity = Arc::new(Activity { started: Instant::now(), last_ms: AtomicU64::new(0) });
-        tokio::spawn(serve_source(source_socket, source.reader(), source.len(), source_error.clone(), activity.clone()));
+        tokio::spawn(serve_source(
+            source_socket,
+            source.reader(),
+            source.len(),
+            source_error.clone(),
+            activity.clone(),
+        ));
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(pass_on_log(stderr));
         }

@@ -33,7 +33,7 @@ pub enum Verb {
     Transcode(TranscodeArgs),
     /// Tell what a video holds
     Probe {
-        /// File, s3://bucket/key or https:// address
+        /// File, `s3://bucket/key` or `https://` address
         input: OsString,
         /// Print JSON
         #[arg(long)]
@@ -61,7 +61,7 @@ pub enum Verb {
 /// Arguments of `transcode`.
 #[derive(Debug, clap::Args)]
 pub struct TranscodeArgs {
-    /// File, s3://bucket/key or https:// address
+    /// File, `s3://bucket/key` or `https://` address
     pub input: OsString,
     /// Folder for the result; made when missing
     pub out: PathBuf,

@@ -23,8 +23,8 @@ use crate::update::{Failed, Sink, Summary, Update};
 
 /// Logs to standard error; `RUST_LOG` chooses what. An engine's lines have no time and colour: its parent adds them.
 pub fn start_logging(is_engine: bool) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new(if is_engine { "info" } else { "warn" }));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if is_engine { "info" } else { "warn" }));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if is_engine {
         subscriber.without_time().with_ansi(false).init();
@@ -145,9 +145,14 @@ fn show(name: &str, updates: mpsc::Receiver<Update>) {
         match update {
             Update::Probed { facts } => bar.println(describe(&facts)),
             Update::Planned(plan) => {
-                let sizes: Vec<String> =
-                    plan.renditions.iter().map(|r| format!("{}x{}", r.width, r.height)).collect();
-                bar.println(format!("making {} at {} fps with {} on {} slot(s)", sizes.join(", "), plan.rate, plan.encoder, plan.slots));
+                let sizes: Vec<String> = plan.renditions.iter().map(|r| format!("{}x{}", r.width, r.height)).collect();
+                bar.println(format!(
+                    "making {} at {} fps with {} on {} slot(s)",
+                    sizes.join(", "),
+                    plan.rate,
+                    plan.encoder,
+                    plan.slots
+                ));
                 for note in &plan.notes {
                     bar.println(format!("note: {note}"));
                 }
@@ -161,7 +166,11 @@ fn show(name: &str, updates: mpsc::Receiver<Update>) {
                 }
                 bar.set_position(p.frames);
                 let eta = p.eta_s.map_or_else(|| "?".to_owned(), clock);
-                bar.set_message(format!("{:.1}x real time, {eta} left, watchable to {}", p.rate_x, clock(p.watchable_s)));
+                bar.set_message(format!(
+                    "{:.1}x real time, {eta} left, watchable to {}",
+                    p.rate_x,
+                    clock(p.watchable_s)
+                ));
             }
             Update::Warning { text } => bar.println(format!("warning: {text}")),
             Update::Segment { .. } => {}
@@ -179,7 +188,12 @@ fn describe(facts: &SourceFacts) -> String {
         1 => facts.audio[0].codec.clone(),
         n => format!("{n} sound tracks"),
     };
-    format!("source: {} {w}x{h} {} fps{}, {sound}, {length}", v.codec, v.rate, if v.interlaced { " interlaced" } else { "" })
+    format!(
+        "source: {} {w}x{h} {} fps{}, {sound}, {length}",
+        v.codec,
+        v.rate,
+        if v.interlaced { " interlaced" } else { "" }
+    )
 }
 
 fn print_summary(summary: &Summary) {
@@ -258,10 +272,18 @@ pub fn probe(input: &OsStr, json: bool) -> ExitCode {
 
 fn print_facts(facts: &SourceFacts) {
     let v = &facts.video;
-    print(&format!("container: {}{}", facts.container, if facts.indexed { "" } else { " (no index: read from the start)" }));
-    print(&format!("picture:   {}x{} {}, pixel aspect {}:{}, turn {:?}", v.width, v.height, v.pixel_format, v.pixel_aspect.0, v.pixel_aspect.1, v.turn));
+    print(&format!(
+        "container: {}{}",
+        facts.container,
+        if facts.indexed { "" } else { " (no index: read from the start)" }
+    ));
+    print(&format!(
+        "picture:   {}x{} {}, pixel aspect {}:{}, turn {:?}",
+        v.width, v.height, v.pixel_format, v.pixel_aspect.0, v.pixel_aspect.1, v.turn
+    ));
     print(&format!("rate:      {} fps, {}", v.rate, if v.constant_rate { "constant" } else { "variable" }));
-    let copy = v.copyable.as_ref().map_or_else(|| "no".to_owned(), |c| format!("yes, {} key frames", c.key_frames.len()));
+    let copy =
+        v.copyable.as_ref().map_or_else(|| "no".to_owned(), |c| format!("yes, {} key frames", c.key_frames.len()));
     print(&format!("copyable:  {copy}"));
     for a in &facts.audio {
         print(&format!(

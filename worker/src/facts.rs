@@ -154,8 +154,7 @@ impl Turn {
     /// `(a·p + c·q, b·p + d·q)`, with y pointing down.
     #[must_use]
     pub fn from_matrix(matrix: &[i32; 9]) -> Self {
-        let (a, b, c, d) =
-            (i64::from(matrix[0]), i64::from(matrix[1]), i64::from(matrix[3]), i64::from(matrix[4]));
+        let (a, b, c, d) = (i64::from(matrix[0]), i64::from(matrix[1]), i64::from(matrix[3]), i64::from(matrix[4]));
         let straight = a.abs() + d.abs() >= b.abs() + c.abs();
         match (straight, a >= 0, d >= 0, b >= 0, c >= 0) {
             (true, true, true, ..) => Self::None,

@@ -91,7 +91,8 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
         let same_size = turned == (w, h);
         // zimg refuses an odd side of subsampled pictures: drop the last column or row.
         let odd = (input.width | input.height) & 1 == 1;
-        let crop = if odd { format!("crop={}:{}:0:0:exact=1,", input.width & !1, input.height & !1) } else { String::new() };
+        let crop =
+            if odd { format!("crop={}:{}:0:0:exact=1,", input.width & !1, input.height & !1) } else { String::new() };
         let turn = format!("{crop}{}", wanted.turn.filters());
         if wanted.to_sdr {
             return (format!("{before}{turn}{}", to_sdr(wanted, kernel, w, h)), String::new());
@@ -193,10 +194,7 @@ mod tests {
             picture(false, "yuvj420p"),
             &Wanted { turn: Turn::Right, colour: [2, 1, 1, 1], sizes: &[(1080, 1920)], ..wanted() },
         );
-        assert_eq!(
-            text,
-            "[in]transpose=clock,zscale=w=1080:h=1920:f=lanczos:rin=full:r=limited,format=yuv420p[out0]"
-        );
+        assert_eq!(text, "[in]transpose=clock,zscale=w=1080:h=1920:f=lanczos:rin=full:r=limited,format=yuv420p[out0]");
     }
 
     #[test]
@@ -221,8 +219,10 @@ mod tests {
 
     #[test]
     fn hdr_is_tone_mapped_once_in_memory() {
-        let text =
-            scaling(picture(true, "p010le"), &Wanted { colour: [1, 9, 9, 18], to_sdr: true, gpu_encoder: true, ..wanted() });
+        let text = scaling(
+            picture(true, "p010le"),
+            &Wanted { colour: [1, 9, 9, 18], to_sdr: true, gpu_encoder: true, ..wanted() },
+        );
         assert!(text.starts_with("[in]hwdownload,format=p010le,zscale=w=1920"), "{text}");
         assert_eq!(text.matches("tonemap=").count(), 2, "one filter, whose option has its name: {text}");
     }

@@ -79,11 +79,8 @@ pub fn gpu() -> Option<Gpu> {
 /// # Errors
 /// NVENC was demanded and does not work.
 pub(crate) async fn choose(choice: EncoderChoice, source: &Source) -> Result<Chosen, JobError> {
-    let cpu = |notes| Chosen {
-        machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false },
-        notes,
-        gpu: None,
-    };
+    let cpu =
+        |notes| Chosen { machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false }, notes, gpu: None };
     let gpu = gpu();
     let may_have_gpu = gpu.is_some() || Path::new("/dev/nvidiactl").exists() || choice == EncoderChoice::Nvenc;
     if choice == EncoderChoice::X264 && gpu.is_none() || !may_have_gpu {

@@ -44,13 +44,23 @@ pub struct Committed {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Line {
-    Segment { rendition: String, index: u64, committed: Committed },
+    Segment {
+        rendition: String,
+        index: u64,
+        committed: Committed,
+    },
     /// Output frames of the whole source.
-    End { frames: u64 },
+    End {
+        frames: u64,
+    },
     /// A sound track is complete.
-    TrackEnd { rendition: String },
+    TrackEnd {
+        rendition: String,
+    },
     /// Damage found by a task that is done.
-    Damage { count: u64 },
+    Damage {
+        count: u64,
+    },
 }
 
 /// What is committed of one rendition.
@@ -324,7 +334,8 @@ fn clear(dir: &Path) -> Result<(), JobError> {
         let entry = entry.map_err(|e| JobError::output(dir, &e))?;
         let path = entry.path();
         let name = entry.file_name().to_string_lossy().into_owned();
-        let is_rendition = path.is_dir() && path.join("init.mp4").exists() && (name.starts_with('v') || name.starts_with("audio-"));
+        let is_rendition =
+            path.is_dir() && path.join("init.mp4").exists() && (name.starts_with('v') || name.starts_with("audio-"));
         let is_file = matches!(name.as_str(), "master.m3u8" | "report.json" | "poster.jpg" | "thumbnails.vtt")
             || (name.starts_with("storyboard_") && name.ends_with(".jpg"));
         let outcome = if is_rendition {

@@ -364,7 +364,12 @@ fn can_copy(audio: &AudioFacts) -> bool {
 
 /// Chunks of a job: runs of segments for `slots` slots, the last one open-ended. `chunk_s` overrides the length.
 #[must_use]
-pub fn chunks(plan: &VideoPlan, expected_frames: Option<u64>, slots: u32, chunk_s: Option<f64>) -> Vec<(u64, Option<u64>)> {
+pub fn chunks(
+    plan: &VideoPlan,
+    expected_frames: Option<u64>,
+    slots: u32,
+    chunk_s: Option<f64>,
+) -> Vec<(u64, Option<u64>)> {
     let segments = plan.grid.segments(expected_frames.unwrap_or(0)).max(1);
     let per_segment = plan.rate.seconds(plan.grid.end(0).unwrap_or(1).max(1));
     let length = match chunk_s {
@@ -422,7 +427,8 @@ mod tests {
 
     #[test]
     fn renditions_never_upscale_and_a_source_between_rungs_keeps_its_own_size() {
-        let names = |w, h| sizes(&facts(w, h)).into_iter().map(|s| format!("{}:{}x{}", s.0, s.1, s.2)).collect::<Vec<_>>();
+        let names =
+            |w, h| sizes(&facts(w, h)).into_iter().map(|s| format!("{}:{}x{}", s.0, s.1, s.2)).collect::<Vec<_>>();
         assert_eq!(names(1920, 1080), ["v1080:1920x1080", "v720:1280x720", "v540:960x540", "v360:640x360"]);
         assert_eq!(names(3840, 2160)[0], "v1080:1920x1080");
         assert_eq!(names(854, 480), ["v480:854x480", "v360:640x360"]);

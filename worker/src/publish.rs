@@ -93,12 +93,16 @@ pub fn publish(folder: &OutputFolder, plan: &JobPlan) -> Result<Published, JobEr
     let all = videos.iter().chain(audios.iter().map(|(_, t)| t));
     let target = target_duration(all.clone().flat_map(|t| t.durations.iter().copied()));
     for track in all {
-        folder.write(&format!("{}/index.m3u8", track.name), render_media_playlist(&media_playlist(track, target)).as_bytes())?;
+        folder.write(
+            &format!("{}/index.m3u8", track.name),
+            render_media_playlist(&media_playlist(track, target)).as_bytes(),
+        )?;
     }
-    let audio_bandwidth = audios.iter().map(|(_, t)| bandwidth(t, target)).fold(
-        Bandwidth { peak: 0, average: 0 },
-        |most, b| Bandwidth { peak: most.peak.max(b.peak), average: most.average.max(b.average) },
-    );
+    let audio_bandwidth =
+        audios.iter().map(|(_, t)| bandwidth(t, target)).fold(Bandwidth { peak: 0, average: 0 }, |most, b| Bandwidth {
+            peak: most.peak.max(b.peak),
+            average: most.average.max(b.average),
+        });
     let master = multivariant(folder, plan, &videos, &audios, audio_bandwidth, target)?;
     storyboard(folder, plan, frames)?;
     if let Some((size, rgb)) = folder.picture("poster").or_else(|| folder.picture("thumb_000000")) {
@@ -111,7 +115,11 @@ pub fn publish(folder: &OutputFolder, plan: &JobPlan) -> Result<Published, JobEr
     let report = conformance::evaluate(&presentation);
     folder.write("report.json", &serde_json::to_vec_pretty(&report).map_err(JobError::internal)?)?;
     if !report.passed() {
-        let failed: Vec<String> = report.broken().filter(|r| r.verdict == conformance::Verdict::Fail).map(|r| format!("{} ({})", r.id, r.measured)).collect();
+        let failed: Vec<String> = report
+            .broken()
+            .filter(|r| r.verdict == conformance::Verdict::Fail)
+            .map(|r| format!("{} ({})", r.id, r.measured))
+            .collect();
         return Err(JobError::new(FailureCode::ConformanceFailed, failed.join("; ")));
     }
     folder.write("master.m3u8", render_multivariant_playlist(&master).as_bytes())?;
@@ -130,8 +138,10 @@ fn track<'a>(folder: &'a OutputFolder, name: &'a str) -> Result<Track<'a>, JobEr
     let state = folder.rendition(name).ok_or_else(missing)?;
     let init = state.init.as_ref().ok_or_else(missing)?;
     let timescale = f64::from(init.timescale.max(1));
+    // As the playlist will say it, with six decimals: what is measured must hold for who reads it.
     #[expect(clippy::cast_precision_loss, reason = "a segment's ticks")]
-    let durations = state.segments.values().map(|s| s.facts.duration() as f64 / timescale).collect();
+    let durations =
+        state.segments.values().map(|s| (s.facts.duration() as f64 / timescale * 1e6).round() / 1e6).collect();
     Ok(Track { name, state, codec: init.codec.clone(), durations })
 }
 
@@ -165,7 +175,7 @@ fn iframes(folder: &OutputFolder, track: &Track<'_>, timescale: u32) -> Result<B
     for (index, segment) in &track.state.segments {
         for fragment in &segment.facts.fragments {
             #[expect(clippy::cast_precision_loss, reason = "a fragment's ticks")]
-            let duration = fragment.duration as f64 / f64::from(timescale.max(1));
+            let duration = (fragment.duration as f64 / f64::from(timescale.max(1)) * 1e6).round() / 1e6;
             let mut entry = Segment::new(segment_name(*index), duration, map.clone());
             entry.byte_range = Some(fragment.first_sample_range);
             sizes.push((duration, fragment.first_sample_range.length));

@@ -75,11 +75,7 @@ pub struct BlockOptions {
 impl BlockOptions {
     fn clamped(self) -> Self {
         let block_len = self.block_len.clamp(1, MAX_BLOCK_LEN);
-        Self {
-            block_len,
-            cache_bytes: self.cache_bytes.max(2 * block_len),
-            read_ahead: self.read_ahead,
-        }
+        Self { block_len, cache_bytes: self.cache_bytes.max(2 * block_len), read_ahead: self.read_ahead }
     }
 }
 
@@ -103,16 +99,8 @@ pub struct NetworkOptions {
 impl Default for SourceOptions {
     fn default() -> Self {
         Self {
-            file: BlockOptions {
-                block_len: 1 << 20,
-                cache_bytes: 64 << 20,
-                read_ahead: 2,
-            },
-            remote: BlockOptions {
-                block_len: 4 << 20,
-                cache_bytes: 128 << 20,
-                read_ahead: 4,
-            },
+            file: BlockOptions { block_len: 1 << 20, cache_bytes: 64 << 20, read_ahead: 2 },
+            remote: BlockOptions { block_len: 4 << 20, cache_bytes: 128 << 20, read_ahead: 4 },
             network: NetworkOptions {
                 connect_timeout: Duration::from_secs(5),
                 idle_timeout: Duration::from_secs(15),
@@ -143,10 +131,7 @@ impl Source {
     /// # Errors
     ///
     /// Any [`SourceError`] but [`SourceError::ReadTooLong`].
-    pub async fn open(
-        location: &SourceLocation,
-        options: SourceOptions,
-    ) -> Result<Self, SourceError> {
+    pub async fn open(location: &SourceLocation, options: SourceOptions) -> Result<Self, SourceError> {
         let input = location.to_string();
         let blocks = match &location.0 {
             Place::File(path) => {
@@ -155,9 +140,7 @@ impl Source {
             }
             Place::Http(url) => {
                 let first_len = options.remote.clamped().block_len;
-                let (object, first) =
-                    HttpObject::open(input.clone(), url.clone(), options.network, first_len)
-                        .await?;
+                let (object, first) = HttpObject::open(input.clone(), url.clone(), options.network, first_len).await?;
                 Blocks::new(Backend::Http(object), input, options.remote, Some(first))
             }
             Place::S3 { bucket, key } => {
@@ -165,10 +148,7 @@ impl Source {
                 Blocks::new(Backend::S3(object), input, options.remote, None)
             }
         };
-        Ok(Self {
-            location: Arc::new(location.clone()),
-            blocks: Arc::new(blocks),
-        })
+        Ok(Self { location: Arc::new(location.clone()), blocks: Arc::new(blocks) })
     }
 
     /// Where the source lies.
@@ -179,10 +159,7 @@ impl Source {
 
     /// Length in bytes.
     #[must_use]
-    #[expect(
-        clippy::len_without_is_empty,
-        reason = "an empty source is for the caller to judge"
-    )]
+    #[expect(clippy::len_without_is_empty, reason = "an empty source is for the caller to judge")]
     pub fn len(&self) -> u64 {
         self.blocks.len()
     }
@@ -209,19 +186,13 @@ impl Source {
     #[must_use]
     pub fn reader(&self) -> Reader {
         self.blocks.reader_opened();
-        Reader {
-            read_ahead: ReadAhead::new(self.blocks.block_len()),
-            source: self.clone(),
-        }
+        Reader { read_ahead: ReadAhead::new(self.blocks.block_len()), source: self.clone() }
     }
 }
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source")
-            .field("location", &self.location)
-            .field("len", &self.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Source").field("location", &self.location).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -244,9 +215,7 @@ impl Reader {
         // What is needed now is asked for first.
         let pending = blocks.begin(offset, len)?;
         if pending.len() > 0 {
-            let count = self
-                .read_ahead
-                .note(offset, pending.len() as u64, blocks.max_ahead());
+            let count = self.read_ahead.note(offset, pending.len() as u64, blocks.max_ahead());
             blocks.fetch_ahead(offset, pending.len(), count);
         }
         pending.finish().await

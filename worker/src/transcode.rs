@@ -94,7 +94,8 @@ async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
     let slots = request.slots.unwrap_or_else(|| machine.slots(&plan)).max(1);
     let fingerprint = Fingerprint { version: LAYOUT, source: source.identity(), plan: plan.clone() };
     let folder = OutputFolder::open(&request.out, &fingerprint, request.overwrite)?;
-    let resumed = plan.video.renditions.iter().filter_map(|r| folder.rendition(&r.name)).any(|r| !r.segments.is_empty());
+    let resumed =
+        plan.video.renditions.iter().filter_map(|r| folder.rendition(&r.name)).any(|r| !r.segments.is_empty());
     sink.send(Update::Planned(Planned {
         rate: plan.video.rate.to_string(),
         frames: plan.expected_frames,
@@ -181,7 +182,11 @@ fn warnings(plan: &JobPlan, facts: &crate::facts::SourceFacts, folder: &OutputFo
 pub fn clock(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let s = seconds.clamp(0.0, 1e7) as u64;
-    if s >= 3600 { format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60) } else { format!("{}:{:02}", s / 60, s % 60) }
+    if s >= 3600 {
+        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
+    } else {
+        format!("{}:{:02}", s / 60, s % 60)
+    }
 }
 
 /// A job in progress, shared by its slots.
@@ -327,9 +332,10 @@ impl Job {
 fn watchable(plan: &JobPlan, folder: &OutputFolder) -> f64 {
     let names = plan.video.renditions.iter().map(|r| &r.name);
     let videos = names.map(|n| folder.rendition(n).map_or(0, crate::output::RenditionState::contiguous));
-    let audios = plan.audio.iter().map(|a| {
-        folder.rendition(&a.name).map_or(0, |s| if s.ended { u64::MAX } else { s.contiguous() })
-    });
+    let audios = plan
+        .audio
+        .iter()
+        .map(|a| folder.rendition(&a.name).map_or(0, |s| if s.ended { u64::MAX } else { s.contiguous() }));
     let segments = videos.chain(audios).min().unwrap_or(0);
     let frames = match plan.video.grid.start(segments) {
         Some(frames) => frames.min(folder.end.unwrap_or(u64::MAX)),
@@ -454,7 +460,12 @@ async fn audio_slot(job: Arc<Job>) -> Result<(), JobError> {
     Ok(())
 }
 
-async fn audio_work(job: &Job, engine: &mut Option<EngineProcess>, command: &Command, run: Run) -> Result<(), JobError> {
+async fn audio_work(
+    job: &Job,
+    engine: &mut Option<EngineProcess>,
+    command: &Command,
+    run: Run,
+) -> Result<(), JobError> {
     let process = match engine {
         Some(process) => process,
         None => engine.insert(EngineProcess::start(&job.source)?),

@@ -30,10 +30,7 @@ pub(crate) fn duration(frame: &ffi::AVFrame) -> i64 {
 ///
 /// # Safety
 /// `stream` must be a stream of an open format context that outlives the returned slice.
-pub(crate) unsafe fn side_data<'a>(
-    stream: *const ffi::AVStream,
-    kind: ffi::AVPacketSideDataType,
-) -> Option<&'a [u8]> {
+pub(crate) unsafe fn side_data<'a>(stream: *const ffi::AVStream, kind: ffi::AVPacketSideDataType) -> Option<&'a [u8]> {
     #[cfg(ffmpeg_6_1)]
     // SAFETY: by the caller, the stream and so its codec parameters live; the lookup reads only the array it is given.
     unsafe {

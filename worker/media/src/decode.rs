@@ -133,7 +133,8 @@ unsafe extern "C" fn prefer_cuda(
                 return *formats;
             }
             let descriptor = ffi::av_pix_fmt_desc_get(*formats);
-            let hardware = !descriptor.is_null() && (*descriptor).flags & u64::from(ffi::AV_PIX_FMT_FLAG_HWACCEL as u32) != 0;
+            let hardware =
+                !descriptor.is_null() && (*descriptor).flags & u64::from(ffi::AV_PIX_FMT_FLAG_HWACCEL as u32) != 0;
             if in_memory == ffi::AVPixelFormat::AV_PIX_FMT_NONE && !hardware {
                 in_memory = *formats;
             }

@@ -384,7 +384,7 @@ impl Demuxer {
                     let entry = &*entry;
                     Some(IndexEntry {
                         time: entry.timestamp,
-                        is_key: entry.flags() & ffi::AVINDEX_KEYFRAME as i32 != 0,
+                        is_key: entry.flags() & ffi::AVINDEX_KEYFRAME != 0,
                         position: u64::try_from(entry.pos).unwrap_or(u64::MAX),
                     })
                 })

@@ -120,12 +120,7 @@ impl Frame {
             height: raw.height,
             format: raw.format,
             aspect: raw.sample_aspect_ratio.into(),
-            colour: [
-                raw.color_range as u32,
-                raw.colorspace as u32,
-                raw.color_primaries as u32,
-                raw.color_trc as u32,
-            ],
+            colour: [raw.color_range as u32, raw.colorspace as u32, raw.color_primaries as u32, raw.color_trc as u32],
         }
     }
 

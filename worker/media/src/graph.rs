@@ -160,8 +160,9 @@ impl Graph {
     /// A filter fails.
     pub fn push(&mut self, frame: &Frame) -> Result<()> {
         // SAFETY: both are valid; KEEP_REF makes the graph take its own reference and leave ours alone.
-        let code =
-            unsafe { ffi::av_buffersrc_add_frame_flags(self.source, frame.as_ptr(), ffi::AV_BUFFERSRC_FLAG_KEEP_REF as i32) };
+        let code = unsafe {
+            ffi::av_buffersrc_add_frame_flags(self.source, frame.as_ptr(), ffi::AV_BUFFERSRC_FLAG_KEEP_REF as i32)
+        };
         check("filter", code).map(drop)
     }
 

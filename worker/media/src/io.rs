@@ -52,7 +52,11 @@ impl Input {
             if buffer.is_null() {
                 std::ptr::null_mut()
             } else {
-                #[expect(clippy::cast_possible_truncation, clippy::cast_possible_wrap, reason = "a constant of 256 KiB")]
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    clippy::cast_possible_wrap,
+                    reason = "a constant of 256 KiB"
+                )]
                 let context = ffi::avio_alloc_context(
                     buffer.cast(),
                     BUFFER as i32,

@@ -1,6 +1,8 @@
 //! Packets to CMAF segments of one rendition.
 
-use fleet::cmaf::{NalCodec, Sample, annexb_to_length_prefixed, avc_has_idr, hevc_has_irap, write_fragment, write_styp};
+use fleet::cmaf::{
+    NalCodec, Sample, annexb_to_length_prefixed, avc_has_idr, hevc_has_irap, write_fragment, write_styp,
+};
 use fleet::ladder::Codec;
 use fleet::timeline::{FrameRate, Grid, PRESENTATION_DELAY_MS};
 

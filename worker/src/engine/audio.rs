@@ -63,7 +63,11 @@ pub(crate) fn encode(
         copy(&mut reader, plan, &track, first_sample, &mut segments)?
     } else {
         let decoder = Decoder::open(&parameters, 1, None).map_err(EngineError::undecodable)?;
-        let first_packet = if first_segment == 0 { 0 } else { first_sample.div_euclid(PACKET) + i64::from(first_sample.rem_euclid(PACKET) != 0) };
+        let first_packet = if first_segment == 0 {
+            0
+        } else {
+            first_sample.div_euclid(PACKET) + i64::from(first_sample.rem_euclid(PACKET) != 0)
+        };
         let mut encoding = Encoding::open(plan, track, first_packet, &mut segments)?;
         encoding.run(&mut reader, decoder)?
     };
@@ -354,7 +358,9 @@ impl<'a, 'b> Encoding<'a, 'b> {
                 channel.resize(channel.len() + gap, 0.0);
             }
             self.cursor = at;
-        } else if at < self.cursor && (self.cursor - at > tolerance || self.pending_at == self.cursor && self.pending[0].is_empty()) {
+        } else if at < self.cursor
+            && (self.cursor - at > tolerance || self.pending_at == self.cursor && self.pending[0].is_empty())
+        {
             skip = usize::try_from(self.cursor - at).unwrap_or(0).min(left.len());
         }
         self.pending[0].extend_from_slice(&left[skip..]);
@@ -364,7 +370,7 @@ impl<'a, 'b> Encoding<'a, 'b> {
     }
 
     fn encode_full_packets(&mut self) -> Result<(), EngineError> {
-        #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a constant of 1024")]
+        #[expect(clippy::cast_possible_truncation, reason = "a constant of 1024")]
         let size = PACKET as usize;
         let whole = self.pending[0].len() / size * size;
         for start in (0..whole).step_by(size) {
@@ -395,7 +401,7 @@ impl<'a, 'b> Encoding<'a, 'b> {
     fn finish(&mut self) -> Result<(), EngineError> {
         let left = self.pending[0].len();
         if left > 0 {
-            #[expect(clippy::cast_sign_loss, clippy::cast_possible_truncation, reason = "a constant of 1024")]
+            #[expect(clippy::cast_possible_truncation, reason = "a constant of 1024")]
             for channel in &mut self.pending {
                 channel.resize(PACKET as usize, 0.0);
             }

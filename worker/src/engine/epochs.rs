@@ -80,7 +80,11 @@ impl Epochs {
         if !is_video {
             return None;
         }
-        tracing::info!(at_s = place.expected, jump_s = raw + self.offsets[place.epoch] - place.expected, "the clock of the source jumps");
+        tracing::info!(
+            at_s = place.expected,
+            jump_s = raw + self.offsets[place.epoch] - place.expected,
+            "the clock of the source jumps"
+        );
         self.offsets.push(place.expected - raw);
         Some((latest + 1, true))
     }
@@ -93,7 +97,10 @@ impl Epochs {
             self.streams.insert(packet.stream(), Place { epoch, expected: raw + offset + length });
         }
         if offset != 0.0 && tick > 0.0 {
-            #[expect(clippy::cast_possible_truncation, reason = "saturates, and the source would be refused for its length")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "saturates, and the source would be refused for its length"
+            )]
             packet.shift((offset / tick).round() as i64);
         }
         packet
@@ -114,5 +121,5 @@ impl Epochs {
 
 #[expect(clippy::cast_precision_loss, reason = "times of media stay far below 2^52 ticks")]
 fn raw_seconds(packet: &Packet, tick: f64) -> Option<f64> {
-    packet.dts().or(packet.pts()).map(|t| t as f64 * tick)
+    packet.dts().or_else(|| packet.pts()).map(|t| t as f64 * tick)
 }

@@ -121,7 +121,10 @@ impl<'a> Pictures<'a> {
         Ok(())
     }
 
-    fn drain(&mut self, emit: &mut impl FnMut(Frame, i64, i64) -> Result<Flow, EngineError>) -> Result<Flow, EngineError> {
+    fn drain(
+        &mut self,
+        emit: &mut impl FnMut(Frame, i64, i64) -> Result<Flow, EngineError>,
+    ) -> Result<Flow, EngineError> {
         loop {
             let mut watch = Stopwatch::start();
             let received = self.decoder.receive();

@@ -94,9 +94,10 @@ fn refuse_by_magic(range: &RangeClient) -> Result<(), EngineError> {
     }
     let head = &head[..filled];
     let code = match head {
-        [0xff, 0xd8, 0xff, ..] | [0x89, b'P', b'N', b'G', ..] | [b'G', b'I', b'F', b'8', ..] | [b'B', b'M', _, _, 0, 0, ..] => {
-            Some((FailureCode::StillPicture, "a picture file"))
-        }
+        [0xff, 0xd8, 0xff, ..]
+        | [0x89, b'P', b'N', b'G', ..]
+        | [b'G', b'I', b'F', b'8', ..]
+        | [b'B', b'M', _, _, 0, 0, ..] => Some((FailureCode::StillPicture, "a picture file")),
         [b'I', b'D', b'3', ..] | [0xff, 0xfb | 0xf3 | 0xf2, ..] => Some((FailureCode::NoVideo, "an MP3 file")),
         [b'f', b'L', b'a', b'C', ..] => Some((FailureCode::NoVideo, "a FLAC file")),
         [b'R', b'I', b'F', b'F', _, _, _, _, b'W', b'A', b'V', b'E', ..] => Some((FailureCode::NoVideo, "a WAV file")),
@@ -173,8 +174,13 @@ fn duration(demuxer: &Demuxer, stream: &StreamFacts, streams: &[StreamFacts]) ->
     let own = stream.duration.zip(stream.time_base.positive()).map(|(d, tick)| d as f64 * tick);
     own.or_else(|| {
         let whole = demuxer.duration_us()? as f64 / 1e6;
-        let first = streams.iter().filter_map(start).fold(f64::INFINITY, f64::min);
-        let late = start(stream).map_or(0.0, |s| (s - first).max(0.0));
+        // Matroska's duration is the time of its end; that of the others begins with their first stream.
+        let zero = if demuxer.container().starts_with("matroska") {
+            0.0
+        } else {
+            streams.iter().filter_map(start).fold(f64::INFINITY, f64::min)
+        };
+        let late = start(stream).map_or(0.0, |s| (s - zero).max(0.0));
         Some((whole - late).max(0.0))
     })
 }
@@ -229,7 +235,7 @@ impl Sample {
                 return Err(EngineError::new(FailureCode::Encrypted, "the packets are encrypted"));
             }
             sample.discards |= packet.is_discarded();
-            if let Some(time) = packet.pts().or(packet.dts()) {
+            if let Some(time) = packet.pts().or_else(|| packet.dts()) {
                 sample.times.push(time);
             } else if sample.times.len() < MAX_PACKETS {
                 limited = true;
@@ -362,7 +368,10 @@ fn copy_facts(
     range: &RangeClient,
 ) -> Option<CopyFacts> {
     // Four-byte lengths in an avcC; an index of every frame exists in MP4 alone.
-    let lengths_ok = stream.codec == "h264" && stream.extradata.len() > 7 && stream.extradata[0] == 1 && stream.extradata[4] & 3 == 3;
+    let lengths_ok = stream.codec == "h264"
+        && stream.extradata.len() > 7
+        && stream.extradata[0] == 1
+        && stream.extradata[4] & 3 == 3;
     if !lengths_ok || !demuxer.container().starts_with("mov") || sample.discards {
         return None;
     }

@@ -47,8 +47,8 @@ impl media::io::ReadAt for RangeClient {
         socket.write_all(&request)?;
         let mut count = [0; 8];
         socket.read_exact(&mut count)?;
-        let count = usize::try_from(i64::from_le_bytes(count))
-            .map_err(|_| io::Error::other("the source could not be read"))?;
+        let count =
+            usize::try_from(i64::from_le_bytes(count)).map_err(|_| io::Error::other("the source could not be read"))?;
         let target = buffer
             .get_mut(..count)
             .filter(|_| count <= length as usize)

@@ -117,7 +117,7 @@ impl Reader {
             for _ in 0..MAX_SEARCH {
                 let Some(packet) = self.read()? else { break };
                 let is_start = packet.stream() == stream && packet.is_key();
-                let at = packet.pts().or(packet.dts());
+                let at = packet.pts().or_else(|| packet.dts());
                 if is_start {
                     found.push_back(packet);
                     if at.is_some_and(|t| t <= time) {
@@ -143,7 +143,8 @@ impl Reader {
         self.queue.clear();
         loop {
             let passed = self.recent.back().is_some_and(|p| {
-                p.dts().or(p.pts()).is_some_and(|t| t > time) || (p.is_key() && p.pts().is_some_and(|t| t > time))
+                p.dts().or_else(|| p.pts()).is_some_and(|t| t > time)
+                    || (p.is_key() && p.pts().is_some_and(|t| t > time))
             });
             if passed || self.recent_bytes > RECENT_BYTES {
                 break;
@@ -236,7 +237,7 @@ impl Reader {
 }
 
 fn starts_by(packet: &Packet, time: i64) -> bool {
-    packet.is_key() && packet.pts().or(packet.dts()).is_some_and(|t| t <= time)
+    packet.is_key() && packet.pts().or_else(|| packet.dts()).is_some_and(|t| t <= time)
 }
 
 /// Opens the container, telling apart what it is not.

@@ -37,7 +37,8 @@ impl RenditionEncoder {
         gpu: Option<&media::device::GpuFrames>,
         outbox: &Outbox,
     ) -> Result<Self, EngineError> {
-        let encode = rendition.encode.as_ref().ok_or_else(|| EngineError::internal("a copied rendition has no encoder"))?;
+        let encode =
+            rendition.encode.as_ref().ok_or_else(|| EngineError::internal("a copied rendition has no encoder"))?;
         let dimension = |n: u32| i32::try_from(n).map_err(EngineError::internal);
         let settings = VideoSettings {
             encoder: encode.encoder.clone(),
@@ -55,15 +56,8 @@ impl RenditionEncoder {
         let encoder = open_when_free(&settings, gpu)?;
         let init = media::init::of_encoder(&encoder, plan.rate.timescale(), "").map_err(EngineError::internal)?;
         outbox.send(&Event::Init { rendition: rendition.name.clone() }, &init)?;
-        let assembler = Assembler::new(
-            &rendition.name,
-            rendition.codec,
-            true,
-            &plan.grid,
-            plan.rate,
-            first_frame,
-            outbox.clone(),
-        );
+        let assembler =
+            Assembler::new(&rendition.name, rendition.codec, true, &plan.grid, plan.rate, first_frame, outbox.clone());
         Ok(Self { encoder, assembler, plan: plan.clone(), seconds: StageSeconds::default() })
     }
 
@@ -194,7 +188,8 @@ impl Lane {
             Self::Inline(lane) => lane.0.finish(end),
             Self::Threaded(lane) => {
                 drop(lane.sender);
-                let encoder = lane.thread.join().map_err(|_| EngineError::internal("the encoder thread panicked"))??;
+                let encoder =
+                    lane.thread.join().map_err(|_| EngineError::internal("the encoder thread panicked"))??;
                 encoder.finish(end)
             }
         }

@@ -28,11 +28,7 @@ impl FrameClock {
         let (out_num, out_den) = (i128::from(output.num()), i128::from(output.den()));
         let (src_num, src_den) = (i128::from(source.num()), i128::from(source.den()));
         // output/source ≤ 1 is the length of a source frame in output frames.
-        let slack = if source.as_f64() > output.as_f64() {
-            (out_num * src_den, 2 * out_den * src_num)
-        } else {
-            (1, 2)
-        };
+        let slack = if source.as_f64() > output.as_f64() { (out_num * src_den, 2 * out_den * src_num) } else { (1, 2) };
         Self { per_tick: (tb_num * out_num, tb_den * out_den), slack, origin }
     }
 
@@ -144,7 +140,15 @@ mod tests {
     }
 
     /// Source frame number shown by each output frame.
-    fn shown(times: &[i64], tb: (i32, i32), source: FrameRate, output: FrameRate, duration: i64, from: u64, to: Option<u64>) -> Vec<usize> {
+    fn shown(
+        times: &[i64],
+        tb: (i32, i32),
+        source: FrameRate,
+        output: FrameRate,
+        duration: i64,
+        from: u64,
+        to: Option<u64>,
+    ) -> Vec<usize> {
         let clock = FrameClock::new(tb, times[0], source, output);
         let mut selector = Selector::new(clock, output, from, to);
         let mut out = Vec::new();
@@ -177,8 +181,14 @@ mod tests {
     #[test]
     fn every_second_frame_of_120_is_shown_at_60_and_every_fourth_of_240() {
         let times: Vec<i64> = (0..240).collect();
-        assert_eq!(shown(&times, (1, 120), rate(120, 1), rate(60, 1), 1, 0, None), (0..240).step_by(2).collect::<Vec<_>>());
-        assert_eq!(shown(&times, (1, 240), rate(240, 1), rate(60, 1), 1, 0, None), (0..240).step_by(4).collect::<Vec<_>>());
+        assert_eq!(
+            shown(&times, (1, 120), rate(120, 1), rate(60, 1), 1, 0, None),
+            (0..240).step_by(2).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            shown(&times, (1, 240), rate(240, 1), rate(60, 1), 1, 0, None),
+            (0..240).step_by(4).collect::<Vec<_>>()
+        );
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(crate) fn encode(
         return Err(EngineError::new(FailureCode::Undecodable, "no picture could be decoded"));
     }
     Ok(TaskReport {
-        source_end: source_end.or(at_end.then_some(end_frame)),
+        source_end: source_end.or_else(|| at_end.then_some(end_frame)),
         frames: end_frame - first,
         decoded: pictures.decoded,
         damaged: pictures.damaged + reader.damaged(),
@@ -122,7 +122,8 @@ impl Output<'_> {
         if self.lanes.is_empty() {
             for (i, rendition) in self.encoded.iter().enumerate() {
                 let gpu = self.scaler.as_ref().and_then(|(_, graph)| graph.gpu_frames(i));
-                let lane = Lane::open(self.plan, rendition, &scaled[i], self.first, gpu.as_ref(), self.outbox, self.threads)?;
+                let lane =
+                    Lane::open(self.plan, rendition, &scaled[i], self.first, gpu.as_ref(), self.outbox, self.threads)?;
                 self.lanes.push(lane);
             }
         }
@@ -227,8 +228,7 @@ fn to_rgb(cache: &mut Option<(PictureShape, Graph)>, picture: &Frame, filter: &s
     let shape = picture.shape();
     if cache.as_ref().is_none_or(|(s, _)| *s != shape) {
         let description = format!("[in]{filter},format=rgb24[out0]");
-        let graph =
-            Graph::video(picture, Rational::new(1, 1000), &description, 1).map_err(EngineError::internal)?;
+        let graph = Graph::video(picture, Rational::new(1, 1000), &description, 1).map_err(EngineError::internal)?;
         *cache = Some((shape, graph));
     }
     let (_, graph) = cache.as_mut().ok_or_else(|| EngineError::internal("no thumbnail graph"))?;

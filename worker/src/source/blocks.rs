@@ -57,12 +57,7 @@ pub(super) struct PendingRead {
 
 impl Blocks {
     /// `first` is the beginning of the source where opening it brought that along.
-    pub(super) fn new(
-        backend: Backend,
-        input: String,
-        options: BlockOptions,
-        first: Option<Bytes>,
-    ) -> Self {
+    pub(super) fn new(backend: Backend, input: String, options: BlockOptions, first: Option<Bytes>) -> Self {
         let mut state = State::default();
         if let Some(first) = first {
             state.cache.insert(0, first);
@@ -107,26 +102,13 @@ impl Blocks {
     }
 
     /// Asks for the blocks of a read, all at once, and does not wait for them.
-    pub(super) fn begin(
-        self: &Arc<Self>,
-        offset: u64,
-        len: usize,
-    ) -> Result<PendingRead, SourceError> {
+    pub(super) fn begin(self: &Arc<Self>, offset: u64, len: usize) -> Result<PendingRead, SourceError> {
         if len > MAX_READ_LEN {
-            return Err(SourceError::ReadTooLong {
-                input: self.input.clone(),
-                len,
-                max: MAX_READ_LEN,
-            });
+            return Err(SourceError::ReadTooLong { input: self.input.clone(), len, max: MAX_READ_LEN });
         }
         let left = usize::try_from(self.len.saturating_sub(offset)).unwrap_or(usize::MAX);
         let len = len.min(left);
-        let mut pending = PendingRead {
-            input: self.input.clone(),
-            tickets: Vec::new(),
-            skip: 0,
-            len,
-        };
+        let mut pending = PendingRead { input: self.input.clone(), tickets: Vec::new(), skip: 0, len };
         if let Some(blocks) = self.blocks_of(offset, len) {
             // Below the block length, which is a usize.
             pending.skip = (offset % self.block_len()) as usize;
@@ -160,9 +142,7 @@ impl Blocks {
 
     /// The indices of the blocks that a read touches; `None` for an empty one.
     fn blocks_of(&self, offset: u64, len: usize) -> Option<RangeInclusive<u64>> {
-        let last = offset
-            .checked_add((len as u64).checked_sub(1)?)?
-            .min(self.len.checked_sub(1)?);
+        let last = offset.checked_add((len as u64).checked_sub(1)?)?.min(self.len.checked_sub(1)?);
         (offset <= last).then(|| offset / self.block_len()..=last / self.block_len())
     }
 
@@ -180,11 +160,7 @@ impl Blocks {
         let offset = index * self.block_len();
         let len = self.block_len().min(self.len - offset) as usize;
         state.in_flight_bytes += len;
-        state.cache.shrink_to(
-            self.options
-                .cache_bytes
-                .saturating_sub(state.in_flight_bytes),
-        );
+        state.cache.shrink_to(self.options.cache_bytes.saturating_sub(state.in_flight_bytes));
 
         let (sender, receiver) = watch::channel(None);
         state.flights.insert(index, receiver.clone());
@@ -195,19 +171,11 @@ impl Blocks {
         state.tasks.spawn(async move {
             // Made here and not outside: a runtime that is shutting down drops the task inside `spawn`, where the
             // state is locked already.
-            let mut flight = Flight {
-                blocks,
-                index,
-                len,
-                bytes: None,
-            };
+            let mut flight = Flight { blocks, index, len, bytes: None };
             let outcome = backend.get(offset, len).await;
             match &outcome {
                 Ok(bytes) => flight.bytes = Some(bytes.clone()),
-                Err(error) => debug!(
-                    block = index,
-                    "A block of the source could not be read: {error}"
-                ),
+                Err(error) => debug!(block = index, "A block of the source could not be read: {error}"),
             }
             drop(flight);
             sender.send_replace(Some(outcome));
@@ -242,10 +210,7 @@ impl Drop for Flight {
         if let Some(bytes) = self.bytes.take() {
             state.cache.insert(self.index, bytes);
         }
-        let room = blocks
-            .options
-            .cache_bytes
-            .saturating_sub(state.in_flight_bytes);
+        let room = blocks.options.cache_bytes.saturating_sub(state.in_flight_bytes);
         state.cache.shrink_to(room);
     }
 }
@@ -258,12 +223,7 @@ impl PendingRead {
 
     /// Waits for the blocks and puts the read together. Within one block nothing is copied.
     pub(super) async fn finish(self) -> Result<Bytes, SourceError> {
-        let Self {
-            input,
-            tickets,
-            mut skip,
-            len,
-        } = self;
+        let Self { input, tickets, mut skip, len } = self;
         let mut left = len;
         let mut joined = BytesMut::new();
         let several = tickets.len() > 1;
@@ -293,10 +253,7 @@ async fn landed(input: &str, mut flight: watch::Receiver<Outcome>) -> Result<Byt
     {
         return outcome;
     }
-    Err(SourceError::Io {
-        input: input.to_owned(),
-        source: Arc::new(io::Error::other("the read was abandoned")),
-    })
+    Err(SourceError::Io { input: input.to_owned(), source: Arc::new(io::Error::other("the read was abandoned")) })
 }
 
 #[cfg(test)]

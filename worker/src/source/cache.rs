@@ -41,13 +41,7 @@ impl BlockCache {
         self.clock += 1;
         self.held_bytes += bytes.len();
         self.by_use.insert(self.clock, index);
-        self.blocks.insert(
-            index,
-            Entry {
-                bytes,
-                used: self.clock,
-            },
-        );
+        self.blocks.insert(index, Entry { bytes, used: self.clock });
     }
 
     /// Lets blocks go until at most `budget` bytes are held.
@@ -87,10 +81,7 @@ mod tests {
         assert!(cache.get(0).is_some());
         assert!(cache.contains(1));
         cache.shrink_to(29);
-        assert_eq!(
-            [0, 1, 2].map(|index| cache.contains(index)),
-            [true, false, true]
-        );
+        assert_eq!([0, 1, 2].map(|index| cache.contains(index)), [true, false, true]);
         assert_eq!(cache.held_bytes(), 20);
         cache.shrink_to(0);
         assert_eq!(cache.held_bytes(), 0);

@@ -121,30 +121,18 @@ impl SourceError {
     }
 
     /// A transient failure with its cause.
-    pub(super) fn unavailable(
-        input: &str,
-        source: impl Into<Box<dyn Error + Send + Sync>>,
-    ) -> Self {
-        Self::Unavailable {
-            input: input.to_owned(),
-            source: Arc::from(source.into()),
-        }
+    pub(super) fn unavailable(input: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::Unavailable { input: input.to_owned(), source: Arc::from(source.into()) }
     }
 
     /// A failure before anything was sent, with its cause.
     pub(super) fn setup(input: &str, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::Setup {
-            input: input.to_owned(),
-            source: Arc::from(source.into()),
-        }
+        Self::Setup { input: input.to_owned(), source: Arc::from(source.into()) }
     }
 
     /// An answer that cannot be used.
     pub(super) fn invalid(input: &str, reason: impl Into<String>) -> Self {
-        Self::InvalidResponse {
-            input: input.to_owned(),
-            reason: reason.into(),
-        }
+        Self::InvalidResponse { input: input.to_owned(), reason: reason.into() }
     }
 
     /// What an HTTP status other than success means; `None` for statuses that are no error by themselves.
@@ -152,20 +140,13 @@ impl SourceError {
         let input_owned = || input.to_owned();
         match status {
             200 | 206 => None,
-            401 | 403 | 407 => Some(Self::Forbidden {
-                input: input_owned(),
-            }),
-            404 | 410 => Some(Self::NotFound {
-                input: input_owned(),
-            }),
+            401 | 403 | 407 => Some(Self::Forbidden { input: input_owned() }),
+            404 | 410 => Some(Self::NotFound { input: input_owned() }),
             // 416 after a successful open: the object is now shorter than it was.
-            412 | 416 => Some(Self::Changed {
-                input: input_owned(),
-            }),
-            408 | 425 | 429 | 500..=599 => Some(Self::unavailable(
-                input,
-                format!("the server answered with status {status}"),
-            )),
+            412 | 416 => Some(Self::Changed { input: input_owned() }),
+            408 | 425 | 429 | 500..=599 => {
+                Some(Self::unavailable(input, format!("the server answered with status {status}")))
+            }
             _ => Some(Self::invalid(input, format!("status {status}"))),
         }
     }
@@ -188,16 +169,8 @@ mod tests {
             (429, "m.mp4: temporarily unavailable", true),
             (500, "m.mp4: temporarily unavailable", true),
             (503, "m.mp4: temporarily unavailable", true),
-            (
-                302,
-                "m.mp4: unusable answer from the server: status 302",
-                false,
-            ),
-            (
-                400,
-                "m.mp4: unusable answer from the server: status 400",
-                false,
-            ),
+            (302, "m.mp4: unusable answer from the server: status 302", false),
+            (400, "m.mp4: unusable answer from the server: status 400", false),
         ];
         for (status, message, retryable) in cases {
             let error = SourceError::from_status("m.mp4", status).unwrap();

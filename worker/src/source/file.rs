@@ -49,11 +49,7 @@ impl FileObject {
             let file = File::open(&path).map_err(|error| from_io(&input, error))?;
             let metadata = file.metadata().map_err(|error| from_io(&input, error))?;
             require_regular(&input, &metadata)?;
-            Ok(Self {
-                input,
-                file: Arc::new(file),
-                version: Version::of(&metadata),
-            })
+            Ok(Self { input, file: Arc::new(file), version: Version::of(&metadata) })
         })
         .await
     }
@@ -65,12 +61,7 @@ impl FileObject {
 
     /// Size, modification time and inode.
     pub(super) fn identity(&self) -> String {
-        let Version {
-            len,
-            modified_s,
-            modified_ns,
-            inode,
-        } = self.version;
+        let Version { len, modified_s, modified_ns, inode } = self.version;
         format!("file:{len}:{modified_s}.{modified_ns:09}:{inode}")
     }
 
@@ -108,10 +99,7 @@ fn require_regular(input: &str, metadata: &Metadata) -> Result<(), SourceError> 
     } else {
         "device"
     };
-    Err(SourceError::NotAFile {
-        input: input.to_owned(),
-        kind,
-    })
+    Err(SourceError::NotAFile { input: input.to_owned(), kind })
 }
 
 fn from_io(input: &str, error: io::Error) -> SourceError {
@@ -121,10 +109,7 @@ fn from_io(input: &str, error: io::Error) -> SourceError {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => SourceError::NotFound { input },
         io::ErrorKind::PermissionDenied => SourceError::Forbidden { input },
         io::ErrorKind::UnexpectedEof => SourceError::Changed { input },
-        _ => SourceError::Io {
-            input,
-            source: Arc::new(error),
-        },
+        _ => SourceError::Io { input, source: Arc::new(error) },
     }
 }
 
@@ -167,10 +152,7 @@ mod tests {
         assert_eq!(kind_of(&socket).await, "socket");
         assert_eq!(kind_of(Path::new("/dev/zero")).await, "device");
         for missing in [folder.path().join("missing"), file.join("below")] {
-            assert!(matches!(
-                open(&missing).await,
-                Err(SourceError::NotFound { .. })
-            ));
+            assert!(matches!(open(&missing).await, Err(SourceError::NotFound { .. })));
         }
     }
 
@@ -180,12 +162,8 @@ mod tests {
         let path = folder.path().join("match.mp4");
         type Change = fn(&Path) -> io::Result<()>;
         let changes: [(&str, Change); 3] = [
-            ("grows", |path| {
-                File::options().append(true).open(path)?.write_all(b"x")
-            }),
-            ("shrinks", |path| {
-                File::options().write(true).open(path)?.set_len(3)
-            }),
+            ("grows", |path| File::options().append(true).open(path)?.write_all(b"x")),
+            ("shrinks", |path| File::options().write(true).open(path)?.set_len(3)),
             ("rewritten", |path| {
                 let file = File::options().write(true).open(path)?;
                 file.write_all_at(b"M", 0)?;
@@ -199,10 +177,7 @@ mod tests {
             let identity = object.identity();
             assert_eq!(object.get(1, 3).await.unwrap().as_ref(), b"atc");
             change(&path).unwrap();
-            assert!(
-                matches!(object.get(0, 5).await, Err(SourceError::Changed { .. })),
-                "{name}"
-            );
+            assert!(matches!(object.get(0, 5).await, Err(SourceError::Changed { .. })), "{name}");
             assert_ne!(open(&path).await.unwrap().identity(), identity, "{name}");
         }
     }

@@ -39,11 +39,7 @@ enum Validator {
 
 impl Validator {
     fn of(headers: &HeaderMap) -> Self {
-        let read = |name| {
-            text_of(headers, name)
-                .filter(|text| text.len() <= MAX_VALIDATOR_LEN)
-                .map(str::to_owned)
-        };
+        let read = |name| text_of(headers, name).filter(|text| text.len() <= MAX_VALIDATOR_LEN).map(str::to_owned);
         read(header::ETAG)
             .map(Self::Etag)
             .or_else(|| read(header::LAST_MODIFIED).map(Self::LastModified))
@@ -81,14 +77,7 @@ impl HttpObject {
             .map_err(|error| SourceError::setup(&input, error.without_url()))?;
         let (len, validator, first) =
             with_retries(&input, &network, || probe(&input, &client, &url, first_len)).await?;
-        let object = Self {
-            input,
-            client,
-            url,
-            len,
-            validator,
-            network,
-        };
+        let object = Self { input, client, url, len, validator, network };
         Ok((object, first))
     }
 
@@ -113,33 +102,15 @@ impl HttpObject {
 
     async fn request(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
         let precondition = self.validator.precondition();
-        let response = send(
-            &self.input,
-            &self.client,
-            &self.url,
-            offset,
-            len,
-            precondition,
-        )
-        .await?;
+        let response = send(&self.input, &self.client, &self.url, offset, len, precondition).await?;
         if let Some(error) = SourceError::from_status(&self.input, response.status().as_u16()) {
             return Err(error);
         }
         if Validator::of(response.headers()) != self.validator {
-            return Err(SourceError::Changed {
-                input: self.input.clone(),
-            });
+            return Err(SourceError::Changed { input: self.input.clone() });
         }
-        let range = Range {
-            offset,
-            len,
-            total: self.len,
-        };
-        range.check(
-            &self.input,
-            content_range(&response),
-            response.content_length(),
-        )?;
+        let range = Range { offset, len, total: self.len };
+        range.check(&self.input, content_range(&response), response.content_length())?;
         read_body(&self.input, response, len).await
     }
 }
@@ -157,14 +128,8 @@ async fn probe(
     // An empty resource has no first byte to send (RFC 9110 section 15.5.17).
     if status == StatusCode::RANGE_NOT_SATISFIABLE {
         return match sent {
-            Some(ContentRange {
-                bytes: None,
-                total: 0,
-            }) => Ok((0, Validator::of(response.headers()), Bytes::new())),
-            _ => Err(SourceError::invalid(
-                input,
-                "the first bytes were refused with status 416",
-            )),
+            Some(ContentRange { bytes: None, total: 0 }) => Ok((0, Validator::of(response.headers()), Bytes::new())),
+            _ => Err(SourceError::invalid(input, "the first bytes were refused with status 416")),
         };
     }
     if let Some(error) = SourceError::from_status(input, status.as_u16()) {
@@ -175,20 +140,12 @@ async fn probe(
         None if content_range(&response).is_some() => {
             return Err(SourceError::invalid(input, "bad content-range header"));
         }
-        None => response
-            .content_length()
-            .ok_or_else(|| SourceError::RangesUnsupported {
-                input: input.to_owned(),
-            })?,
+        None => response.content_length().ok_or_else(|| SourceError::RangesUnsupported { input: input.to_owned() })?,
     };
     let len = usize::try_from(total).unwrap_or(usize::MAX).min(first_len);
     let validator = Validator::of(response.headers());
     if len > 0 {
-        let range = Range {
-            offset: 0,
-            len,
-            total,
-        };
+        let range = Range { offset: 0, len, total };
         range.check(input, content_range(&response), response.content_length())?;
     }
     Ok((total, validator, read_body(input, response, len).await?))
@@ -210,10 +167,7 @@ async fn send(
     if let Some((name, value)) = precondition {
         request = request.header(name, value);
     }
-    let response = request
-        .send()
-        .await
-        .map_err(|error| from_reqwest(input, error))?;
+    let response = request.send().await.map_err(|error| from_reqwest(input, error))?;
     match text_of(response.headers(), header::CONTENT_ENCODING) {
         Some(encoding) if !encoding.eq_ignore_ascii_case("identity") => {
             Err(SourceError::invalid(input, "a compressed body"))
@@ -224,11 +178,7 @@ async fn send(
 
 async fn read_body(input: &str, mut response: Response, len: usize) -> Result<Bytes, SourceError> {
     let mut body = ExactBody::new(input, len);
-    while let Some(piece) = response
-        .chunk()
-        .await
-        .map_err(|error| from_reqwest(input, error))?
-    {
+    while let Some(piece) = response.chunk().await.map_err(|error| from_reqwest(input, error))? {
         body.push(&piece)?;
     }
     body.finish()
@@ -248,10 +198,7 @@ fn from_reqwest(input: &str, error: reqwest::Error) -> SourceError {
     if error.is_builder() {
         SourceError::setup(input, error)
     } else if error.is_redirect() {
-        SourceError::invalid(
-            input,
-            format!("more than {MAX_REDIRECTS} redirects, or one that leads nowhere"),
-        )
+        SourceError::invalid(input, format!("more than {MAX_REDIRECTS} redirects, or one that leads nowhere"))
     } else {
         SourceError::unavailable(input, error)
     }

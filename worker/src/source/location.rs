@@ -45,10 +45,7 @@ impl SourceLocation {
             reason: reason.to_owned(),
         };
         if text.is_empty() {
-            return Err(SourceError::BadLocation {
-                input: "input".to_owned(),
-                reason: "is empty".to_owned(),
-            });
+            return Err(SourceError::BadLocation { input: "input".to_owned(), reason: "is empty".to_owned() });
         }
         if text.contains('\0') {
             return Err(bad("contains a nul byte"));
@@ -68,25 +65,17 @@ impl SourceLocation {
                 if key.len() > MAX_KEY_LEN {
                     return Err(bad("the key is longer than 1024 bytes"));
                 }
-                Ok(Self(Place::S3 {
-                    bucket: bucket.to_owned(),
-                    key: key.to_owned(),
-                }))
+                Ok(Self(Place::S3 { bucket: bucket.to_owned(), key: key.to_owned() }))
             }
             "http" | "https" => match Url::parse(text) {
                 Ok(url) => Ok(Self(Place::Http(url))),
                 Err(error) => Err(bad(&format!("is not a valid url: {error}"))),
             },
-            "file" => match Url::parse(text)
-                .ok()
-                .and_then(|url| url.to_file_path().ok())
-            {
+            "file" => match Url::parse(text).ok().and_then(|url| url.to_file_path().ok()) {
                 Some(path) => Ok(Self(Place::File(path))),
                 None => Err(bad("is not a file url of this machine")),
             },
-            _ => Err(bad(
-                "unsupported scheme: use a path, s3://, http:// or https://",
-            )),
+            _ => Err(bad("unsupported scheme: use a path, s3://, http:// or https://")),
         }
     }
 
@@ -113,9 +102,7 @@ impl SourceLocation {
     #[must_use]
     pub fn file_name(&self) -> String {
         let name = match &self.0 {
-            Place::File(path) => path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned()),
+            Place::File(path) => path.file_name().map(|name| name.to_string_lossy().into_owned()),
             Place::S3 { key, .. } => key.rsplit('/').next().map(str::to_owned),
             Place::Http(url) => url.path().rsplit('/').next().map(percent_decoded),
         };
@@ -132,12 +119,7 @@ impl fmt::Display for SourceLocation {
             Place::File(path) => f.write_str(&printable(&path.to_string_lossy())),
             Place::S3 { bucket, key } => write!(f, "s3://{bucket}/{}", printable(key)),
             Place::Http(url) => {
-                write!(
-                    f,
-                    "{}://{}",
-                    url.scheme(),
-                    url.host_str().unwrap_or_default()
-                )?;
+                write!(f, "{}://{}", url.scheme(), url.host_str().unwrap_or_default())?;
                 if let Some(port) = url.port() {
                     write!(f, ":{port}")?;
                 }
@@ -166,9 +148,7 @@ fn split_scheme(text: &str) -> Option<(&str, &str)> {
 fn is_bucket_name(name: &str) -> bool {
     (1..=255).contains(&name.len())
         && !name.starts_with('.')
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'))
 }
 
 /// The text of a location that did not parse, cut where secrets could begin.
@@ -219,9 +199,7 @@ fn percent_decoded(text: &str) -> String {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -232,37 +210,17 @@ mod tests {
     fn locations_are_shown_and_named_without_secrets() {
         let cases = [
             ("match.mp4", "match.mp4", "match.mp4"),
-            (
-                "/data/Füchse – Kiel.mp4",
-                "/data/Füchse – Kiel.mp4",
-                "Füchse – Kiel.mp4",
-            ),
+            ("/data/Füchse – Kiel.mp4", "/data/Füchse – Kiel.mp4", "Füchse – Kiel.mp4"),
             ("-rf", "-rf", "-rf"),
-            (
-                "it's \"the\" final.mkv",
-                "it's \"the\" final.mkv",
-                "it's \"the\" final.mkv",
-            ),
+            ("it's \"the\" final.mkv", "it's \"the\" final.mkv", "it's \"the\" final.mkv"),
             ("a:b.mp4", "a:b.mp4", "a:b.mp4"),
             ("1x://a", "1x://a", "a"),
             ("bell\u{7}.mp4", "bell\\u{7}.mp4", "bell\\u{7}.mp4"),
             ("..", "..", ".."),
-            (
-                "S3://Clips/2026/Kö ln?#%20.mp4",
-                "s3://Clips/2026/Kö ln?#%20.mp4",
-                "Kö ln?#%20.mp4",
-            ),
+            ("S3://Clips/2026/Kö ln?#%20.mp4", "s3://Clips/2026/Kö ln?#%20.mp4", "Kö ln?#%20.mp4"),
             ("s3://clips//a", "s3://clips//a", "a"),
-            (
-                "s3://clips/folder/",
-                "s3://clips/folder/",
-                "s3://clips/folder/",
-            ),
-            (
-                "https://u:p@h:8443/a/b%20%C3%A9.mp4?X-Amz-Signature=s#f",
-                "https://h:8443/a/b%20%C3%A9.mp4",
-                "b é.mp4",
-            ),
+            ("s3://clips/folder/", "s3://clips/folder/", "s3://clips/folder/"),
+            ("https://u:p@h:8443/a/b%20%C3%A9.mp4?X-Amz-Signature=s#f", "https://h:8443/a/b%20%C3%A9.mp4", "b é.mp4"),
             ("HTTP://h", "http://h/", "http://h/"),
             ("file:///tmp/a%20b.mp4", "/tmp/a b.mp4", "a b.mp4"),
         ];
@@ -304,10 +262,7 @@ mod tests {
         ];
         for text in cases {
             let error = SourceLocation::parse(text).unwrap_err();
-            assert!(
-                matches!(error, SourceError::BadLocation { .. }),
-                "{text:?}: {error:?}"
-            );
+            assert!(matches!(error, SourceError::BadLocation { .. }), "{text:?}: {error:?}");
             assert!(!error.to_string().contains("sec"), "{text:?}: {error}");
             assert!(!error.retryable());
         }

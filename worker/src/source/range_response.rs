@@ -16,10 +16,7 @@ pub(super) struct Range {
 impl Range {
     /// The value of the request's `Range` header (RFC 9110 section 14.2). `len` is not zero.
     pub(super) fn header(offset: u64, len: usize) -> String {
-        format!(
-            "bytes={offset}-{}",
-            offset.saturating_add(len as u64).saturating_sub(1)
-        )
+        format!("bytes={offset}-{}", offset.saturating_add(len as u64).saturating_sub(1))
     }
 
     /// Requires the answer to be this range of a source of this length. `content_range` and `content_length` are
@@ -31,30 +28,17 @@ impl Range {
         content_length: Option<u64>,
     ) -> Result<(), SourceError> {
         let Some(content_range) = content_range else {
-            let is_whole = self.offset == 0
-                && self.len as u64 == self.total
-                && content_length == Some(self.total);
-            return if is_whole {
-                Ok(())
-            } else {
-                Err(SourceError::RangesUnsupported {
-                    input: input.to_owned(),
-                })
-            };
+            let is_whole = self.offset == 0 && self.len as u64 == self.total && content_length == Some(self.total);
+            return if is_whole { Ok(()) } else { Err(SourceError::RangesUnsupported { input: input.to_owned() }) };
         };
         let Some(sent) = ContentRange::parse(content_range) else {
             return Err(SourceError::invalid(input, "bad content-range header"));
         };
         if sent.total != self.total {
-            return Err(SourceError::Changed {
-                input: input.to_owned(),
-            });
+            return Err(SourceError::Changed { input: input.to_owned() });
         }
         if sent.bytes != Some((self.offset, self.offset + (self.len as u64 - 1))) {
-            return Err(SourceError::invalid(
-                input,
-                "a range that was not asked for",
-            ));
+            return Err(SourceError::invalid(input, "a range that was not asked for"));
         }
         Ok(())
     }
@@ -82,18 +66,13 @@ impl ContentRange {
         }
         let (first, last) = range.split_once('-')?;
         let (first, last) = (number(first)?, number(last)?);
-        (first <= last && last < total).then_some(Self {
-            bytes: Some((first, last)),
-            total,
-        })
+        (first <= last && last < total).then_some(Self { bytes: Some((first, last)), total })
     }
 }
 
 /// Digits only: the standard parser also takes a plus sign.
 fn number(text: &str) -> Option<u64> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then(|| text.parse().ok())?
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok())?
 }
 
 /// A body of known length while it arrives.
@@ -106,20 +85,13 @@ pub(super) struct ExactBody<'a> {
 impl<'a> ExactBody<'a> {
     /// `len` is at most the block length.
     pub(super) fn new(input: &'a str, len: usize) -> Self {
-        Self {
-            input,
-            bytes: BytesMut::with_capacity(len),
-            len,
-        }
+        Self { input, bytes: BytesMut::with_capacity(len), len }
     }
 
     /// Takes the next piece, and refuses more than was announced.
     pub(super) fn push(&mut self, piece: &[u8]) -> Result<(), SourceError> {
         if piece.len() > self.len - self.bytes.len() {
-            return Err(SourceError::invalid(
-                self.input,
-                "a body longer than the range asked for",
-            ));
+            return Err(SourceError::invalid(self.input, "a body longer than the range asked for"));
         }
         self.bytes.extend_from_slice(piece);
         Ok(())
@@ -128,11 +100,7 @@ impl<'a> ExactBody<'a> {
     /// The whole body; one that ended early may be complete next time.
     pub(super) fn finish(self) -> Result<Bytes, SourceError> {
         if self.bytes.len() < self.len {
-            let reason = format!(
-                "the body ended after {} of {} bytes",
-                self.bytes.len(),
-                self.len
-            );
+            let reason = format!("the body ended after {} of {} bytes", self.bytes.len(), self.len);
             return Err(SourceError::unavailable(self.input, reason));
         }
         Ok(self.bytes.freeze())
@@ -169,27 +137,16 @@ mod tests {
 
     #[test]
     fn an_answer_is_taken_only_for_the_range_asked_for() {
-        let whole = Range {
-            offset: 0,
-            len: 10,
-            total: 10,
-        };
-        let middle = Range {
-            offset: 4,
-            len: 3,
-            total: 10,
-        };
-        let verdict = |range: Range, content_range, content_length| match range.check(
-            "m.mp4",
-            content_range,
-            content_length,
-        ) {
-            Ok(()) => "taken",
-            Err(SourceError::RangesUnsupported { .. }) => "ranges unsupported",
-            Err(SourceError::Changed { .. }) => "changed",
-            Err(SourceError::InvalidResponse { .. }) => "invalid",
-            Err(error) => panic!("{error}"),
-        };
+        let whole = Range { offset: 0, len: 10, total: 10 };
+        let middle = Range { offset: 4, len: 3, total: 10 };
+        let verdict =
+            |range: Range, content_range, content_length| match range.check("m.mp4", content_range, content_length) {
+                Ok(()) => "taken",
+                Err(SourceError::RangesUnsupported { .. }) => "ranges unsupported",
+                Err(SourceError::Changed { .. }) => "changed",
+                Err(SourceError::InvalidResponse { .. }) => "invalid",
+                Err(error) => panic!("{error}"),
+            };
         assert_eq!(verdict(middle, Some("bytes 4-6/10"), Some(3)), "taken");
         assert_eq!(verdict(middle, Some("bytes 4-6/11"), Some(3)), "changed");
         assert_eq!(verdict(middle, Some("bytes 4-5/10"), Some(2)), "invalid");
@@ -205,10 +162,7 @@ mod tests {
     fn a_body_is_neither_longer_nor_shorter_than_announced() {
         let mut body = ExactBody::new("m.mp4", 4);
         body.push(b"abc").unwrap();
-        assert!(matches!(
-            body.push(b"de"),
-            Err(SourceError::InvalidResponse { .. })
-        ));
+        assert!(matches!(body.push(b"de"), Err(SourceError::InvalidResponse { .. })));
         body.push(b"d").unwrap();
         assert_eq!(body.finish().unwrap().as_ref(), b"abcd");
         assert!(ExactBody::new("m.mp4", 1).finish().unwrap_err().retryable());

@@ -28,10 +28,7 @@ struct Line {
 impl ReadAhead {
     /// `block_len` in bytes, not zero.
     pub(super) fn new(block_len: u64) -> Self {
-        Self {
-            block_len,
-            lines: Vec::with_capacity(LINES),
-        }
+        Self { block_len, lines: Vec::with_capacity(LINES) }
     }
 
     /// Notes a read and says how many blocks after it are worth fetching: 0 for a line shorter than a quarter of
@@ -39,20 +36,14 @@ impl ReadAhead {
     pub(super) fn note(&mut self, offset: u64, len: u64, max: usize) -> usize {
         let end = offset.saturating_add(len);
         // Within a block either way: demuxers skip padding and step back to look again.
-        let found = self
-            .lines
-            .iter()
-            .position(|line| line.next.abs_diff(offset) <= self.block_len);
+        let found = self.lines.iter().position(|line| line.next.abs_diff(offset) <= self.block_len);
         let mut line = match found {
             Some(place) => self.lines.remove(place),
             None => {
                 if self.lines.len() == LINES {
                     self.lines.remove(0);
                 }
-                Line {
-                    next: offset,
-                    covered: 0,
-                }
+                Line { next: offset, covered: 0 }
             }
         };
         line.covered = line.covered.saturating_add(end.saturating_sub(line.next));
@@ -64,10 +55,7 @@ impl ReadAhead {
             return 0;
         }
         let doublings = u32::try_from(covered / self.block_len).unwrap_or(u32::MAX);
-        1_usize
-            .checked_shl(doublings)
-            .unwrap_or(usize::MAX)
-            .min(max)
+        1_usize.checked_shl(doublings).unwrap_or(usize::MAX).min(max)
     }
 }
 
@@ -79,10 +67,7 @@ mod tests {
 
     fn windows(reads: impl IntoIterator<Item = (u64, u64)>) -> Vec<usize> {
         let mut read_ahead = ReadAhead::new(BLOCK);
-        reads
-            .into_iter()
-            .map(|(offset, len)| read_ahead.note(offset, len, 4))
-            .collect()
+        reads.into_iter().map(|(offset, len)| read_ahead.note(offset, len, 4)).collect()
     }
 
     #[test]
@@ -95,10 +80,7 @@ mod tests {
 
     #[test]
     fn jumps_earn_no_read_ahead() {
-        assert_eq!(
-            windows((0..40).map(|i| (i * 7919 % 40 * 10_000, 100))),
-            [0; 40]
-        );
+        assert_eq!(windows((0..40).map(|i| (i * 7919 % 40 * 10_000, 100))), [0; 40]);
     }
 
     #[test]

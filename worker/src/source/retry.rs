@@ -30,24 +30,15 @@ where
         .with_jitter();
     let attempt = || {
         let timed = tokio::time::timeout(options.block_timeout, request());
-        async {
-            timed
-                .await
-                .unwrap_or_else(|elapsed| Err(SourceError::unavailable(input, elapsed)))
-        }
+        async { timed.await.unwrap_or_else(|elapsed| Err(SourceError::unavailable(input, elapsed))) }
     };
     attempt
         .retry(backoff)
         .when(SourceError::retryable)
         .notify(|error, delay| {
-            let cause = std::error::Error::source(error)
-                .map(ToString::to_string)
-                .unwrap_or_default();
+            let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-            warn!(
-                delay_ms,
-                "A request for the source failed and is tried again: {error}: {cause}"
-            );
+            warn!(delay_ms, "A request for the source failed and is tried again: {error}: {cause}");
         })
         .await
 }
@@ -69,11 +60,7 @@ mod tests {
         let made = Cell::new(0);
         let passing = with_retries("m.mp4", &options, async || {
             made.set(made.get() + 1);
-            if made.get() < 3 {
-                Err(SourceError::unavailable("m.mp4", "busy"))
-            } else {
-                Ok(made.get())
-            }
+            if made.get() < 3 { Err(SourceError::unavailable("m.mp4", "busy")) } else { Ok(made.get()) }
         });
         assert_eq!(passing.await.unwrap(), 3);
 
@@ -88,14 +75,9 @@ mod tests {
         made.set(0);
         let final_at_once = with_retries("m.mp4", &options, async || {
             made.set(made.get() + 1);
-            Err::<(), _>(SourceError::Changed {
-                input: "m.mp4".to_owned(),
-            })
+            Err::<(), _>(SourceError::Changed { input: "m.mp4".to_owned() })
         });
-        assert!(matches!(
-            final_at_once.await,
-            Err(SourceError::Changed { .. })
-        ));
+        assert!(matches!(final_at_once.await, Err(SourceError::Changed { .. })));
         assert_eq!(made.get(), 1);
     }
 
@@ -107,9 +89,7 @@ mod tests {
             tries: 2,
             ..SourceOptions::default().network
         };
-        let error = with_retries("m.mp4", &options, std::future::pending::<Result<(), _>>)
-            .await
-            .unwrap_err();
+        let error = with_retries("m.mp4", &options, std::future::pending::<Result<(), _>>).await.unwrap_err();
         assert!(matches!(error, SourceError::Unavailable { .. }));
     }
 }

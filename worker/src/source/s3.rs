@@ -43,9 +43,7 @@ impl S3Object {
         let shared = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
         let has_endpoint = shared.endpoint_url().is_some()
             || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some_and(|endpoint| !endpoint.is_empty());
-        let mut config = Config::from(&shared)
-            .to_builder()
-            .force_path_style(has_endpoint);
+        let mut config = Config::from(&shared).to_builder().force_path_style(has_endpoint);
         if shared.region().is_none() {
             config = config.region(Region::from_static(DEFAULT_REGION));
         }
@@ -90,9 +88,7 @@ impl S3Object {
         }
         let head = found.map_err(|error| match error {
             Head::Failed(error) => error,
-            Head::Elsewhere(_) => {
-                SourceError::invalid(&object.input, "redirected from region to region")
-            }
+            Head::Elsewhere(_) => SourceError::invalid(&object.input, "redirected from region to region"),
         })?;
         object.len = head
             .content_length()
@@ -122,13 +118,7 @@ impl S3Object {
 
     async fn head(&self) -> Result<HeadObjectOutput, Head> {
         with_retries(&self.input, &self.network, async || {
-            let sent = self
-                .client
-                .head_object()
-                .bucket(&self.bucket)
-                .key(&self.key)
-                .send()
-                .await;
+            let sent = self.client.head_object().bucket(&self.bucket).key(&self.key).send().await;
             match sent {
                 Ok(head) => Ok(Ok(head)),
                 Err(error) => match elsewhere(&error) {
@@ -154,18 +144,10 @@ impl S3Object {
             .await
             .map_err(|error| from_sdk(&self.input, error))?;
         if output.e_tag() != self.etag.as_deref() {
-            return Err(SourceError::Changed {
-                input: self.input.clone(),
-            });
+            return Err(SourceError::Changed { input: self.input.clone() });
         }
-        let content_length = output
-            .content_length()
-            .and_then(|len| u64::try_from(len).ok());
-        let range = Range {
-            offset,
-            len,
-            total: self.len,
-        };
+        let content_length = output.content_length().and_then(|len| u64::try_from(len).ok());
+        let range = Range { offset, len, total: self.len };
         range.check(&self.input, output.content_range(), content_length)?;
 
         let mut body = ExactBody::new(&self.input, len);
@@ -194,9 +176,7 @@ fn elsewhere<E>(error: &SdkError<E, HttpResponse>) -> Option<String> {
     let response = error.raw_response()?;
     let region = response.headers().get("x-amz-bucket-region")?;
     // It becomes part of a host name.
-    let is_region = region
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+    let is_region = region.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
     (is_region && matches!(response.status().as_u16(), 301 | 307 | 400)).then(|| region.to_owned())
 }
 
@@ -217,18 +197,13 @@ where
                 Some("RequestTimeout" | "SlowDown" | "InternalError" | "ServiceUnavailable") => {
                     SourceError::unavailable(input, error)
                 }
-                Some("ExpiredToken" | "InvalidToken") => SourceError::Forbidden {
-                    input: input.to_owned(),
-                },
-                Some("InvalidObjectState") => {
-                    SourceError::invalid(input, "the object is archived: restore it first")
-                }
+                Some("ExpiredToken" | "InvalidToken") => SourceError::Forbidden { input: input.to_owned() },
+                Some("InvalidObjectState") => SourceError::invalid(input, "the object is archived: restore it first"),
                 Some(code) if !matches!(status, 401 | 403 | 404 | 412 | 416 | 429 | 500..) => {
                     SourceError::invalid(input, format!("status {status}, {code}"))
                 }
-                _ => SourceError::from_status(input, status).unwrap_or_else(|| {
-                    SourceError::invalid(input, "an error with a status of success")
-                }),
+                _ => SourceError::from_status(input, status)
+                    .unwrap_or_else(|| SourceError::invalid(input, "an error with a status of success")),
             }
         }
         SdkError::DispatchFailure(_) | SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {

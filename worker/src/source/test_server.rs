@@ -75,18 +75,11 @@ impl TestServer {
             hang: 0,
             delay: Duration::ZERO,
         };
-        let shared = Arc::new(Shared {
-            behaviour: Mutex::new(behaviour),
-            log: Mutex::default(),
-        });
+        let shared = Arc::new(Shared { behaviour: Mutex::new(behaviour), log: Mutex::default() });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared))).abort_handle();
-        Self {
-            address,
-            shared,
-            accepting,
-        }
+        Self { address, shared, accepting }
     }
 
     pub(super) fn url(&self, target: &str) -> String {
@@ -141,15 +134,7 @@ async fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
             let mut behaviour = shared.behaviour.lock().unwrap();
             let hang = behaviour.hang > 0;
             behaviour.hang -= usize::from(hang);
-            (
-                behaviour.delay,
-                hang,
-                if hang {
-                    Vec::new()
-                } else {
-                    respond(&mut behaviour, &request)
-                },
-            )
+            (behaviour.delay, hang, if hang { Vec::new() } else { respond(&mut behaviour, &request) })
         };
         tokio::time::sleep(delay).await;
         let sent = stream.write_all(&answer).await;
@@ -184,14 +169,8 @@ async fn read_request(stream: &mut BufReader<TcpStream>) -> io::Result<Option<Re
     let mut words = head[0].split(' ').map(str::to_owned);
     let (method, target) = (words.next().unwrap(), words.next().unwrap());
     let headers = head[1..].iter().map(|line| line.split_once(':').unwrap());
-    let headers = headers
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
-        .collect();
-    Ok(Some(Request {
-        method,
-        target,
-        headers,
-    }))
+    let headers = headers.map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned())).collect();
+    Ok(Some(Request { method, target, headers }))
 }
 
 fn respond(behaviour: &mut Behaviour, request: &Request) -> Vec<u8> {
@@ -213,18 +192,10 @@ fn respond(behaviour: &mut Behaviour, request: &Request) -> Vec<u8> {
     if let Some(date) = behaviour.last_modified {
         headers += &format!("Last-Modified: {date}\r\n");
     }
-    let range = request
-        .headers
-        .get("range")
-        .filter(|_| behaviour.ranges)
-        .map(|range| asked(range));
+    let range = request.headers.get("range").filter(|_| behaviour.ranges).map(|range| asked(range));
     let (status, body) = match range {
         Some((first, _)) if first >= content.len() => {
-            return answer(
-                416,
-                &format!("Content-Range: bytes */{}\r\n", content.len()),
-            )
-            .into_bytes();
+            return answer(416, &format!("Content-Range: bytes */{}\r\n", content.len())).into_bytes();
         }
         Some((first, last)) => {
             let last = last.min(content.len() - 1);
@@ -233,11 +204,8 @@ fn respond(behaviour: &mut Behaviour, request: &Request) -> Vec<u8> {
         }
         None => (200, &content[..]),
     };
-    let mut answer = format!(
-        "HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{headers}\r\n",
-        body.len()
-    )
-    .into_bytes();
+    let mut answer =
+        format!("HTTP/1.1 {status} Status\r\nContent-Length: {}\r\n{headers}\r\n", body.len()).into_bytes();
     if request.method == "HEAD" {
         return answer;
     }
@@ -253,10 +221,6 @@ fn respond(behaviour: &mut Behaviour, request: &Request) -> Vec<u8> {
 
 /// Reads `bytes=first-last`.
 fn asked(range: &str) -> (usize, usize) {
-    let (first, last) = range
-        .strip_prefix("bytes=")
-        .unwrap()
-        .split_once('-')
-        .unwrap();
+    let (first, last) = range.strip_prefix("bytes=").unwrap().split_once('-').unwrap();
     (first.parse().unwrap(), last.parse().unwrap())
 }

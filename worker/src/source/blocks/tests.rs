@@ -3,20 +3,14 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use crate::source::test_server::{TestServer, answer};
-use crate::source::{
-    BlockOptions, MAX_READ_LEN, Source, SourceError, SourceLocation, SourceOptions,
-};
+use crate::source::{BlockOptions, MAX_READ_LEN, Source, SourceError, SourceLocation, SourceOptions};
 
 fn content(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 31 % 251) as u8).collect()
 }
 
 fn options(blocks: BlockOptions) -> SourceOptions {
-    let mut options = SourceOptions {
-        file: blocks,
-        remote: blocks,
-        ..SourceOptions::default()
-    };
+    let mut options = SourceOptions { file: blocks, remote: blocks, ..SourceOptions::default() };
     options.network.first_delay = Duration::from_millis(1);
     options
 }
@@ -66,11 +60,7 @@ proptest! {
 
 #[tokio::test]
 async fn memory_stays_within_the_budget_however_long_the_source() {
-    let blocks = BlockOptions {
-        block_len: 1000,
-        cache_bytes: 8000,
-        read_ahead: 4,
-    };
+    let blocks = BlockOptions { block_len: 1000, cache_bytes: 8000, read_ahead: 4 };
     let (_file, source) = open_file(300_500, blocks).await;
     let mut readers = [source.reader(), source.reader()];
     let expected = content(300_500);
@@ -89,26 +79,12 @@ async fn memory_stays_within_the_budget_however_long_the_source() {
 #[tokio::test]
 async fn readers_of_one_block_share_one_fetch() {
     let server = TestServer::start(content(5000)).await;
-    let source = open_remote(
-        &server,
-        BlockOptions {
-            block_len: 1000,
-            cache_bytes: 5000,
-            read_ahead: 0,
-        },
-    )
-    .await;
+    let source = open_remote(&server, BlockOptions { block_len: 1000, cache_bytes: 5000, read_ahead: 0 }).await;
     server.set(|behaviour| behaviour.delay = Duration::from_millis(50));
     let mut reads = tokio::task::JoinSet::new();
     for reader in 0..8_u64 {
         let source = source.clone();
-        reads.spawn(async move {
-            source
-                .read_at(2000 + reader * 100, 100)
-                .await
-                .unwrap()
-                .len()
-        });
+        reads.spawn(async move { source.read_at(2000 + reader * 100, 100).await.unwrap().len() });
     }
     assert_eq!(reads.join_all().await, [100; 8]);
     // One to open, one for all.
@@ -118,15 +94,7 @@ async fn readers_of_one_block_share_one_fetch() {
 #[tokio::test]
 async fn readers_of_one_block_share_its_failure_and_none_keeps_it() {
     let server = TestServer::start(content(5000)).await;
-    let source = open_remote(
-        &server,
-        BlockOptions {
-            block_len: 1000,
-            cache_bytes: 5000,
-            read_ahead: 0,
-        },
-    )
-    .await;
+    let source = open_remote(&server, BlockOptions { block_len: 1000, cache_bytes: 5000, read_ahead: 0 }).await;
     server.set(|behaviour| {
         behaviour.delay = Duration::from_millis(20);
         behaviour.answers.push_back(answer(403, ""));
@@ -141,57 +109,31 @@ async fn readers_of_one_block_share_its_failure_and_none_keeps_it() {
 #[tokio::test]
 async fn a_reader_that_goes_away_leaves_its_fetch_to_the_others() {
     let server = TestServer::start(content(5000)).await;
-    let source = open_remote(
-        &server,
-        BlockOptions {
-            block_len: 1000,
-            cache_bytes: 5000,
-            read_ahead: 0,
-        },
-    )
-    .await;
+    let source = open_remote(&server, BlockOptions { block_len: 1000, cache_bytes: 5000, read_ahead: 0 }).await;
     server.set(|behaviour| behaviour.delay = Duration::from_millis(50));
     let impatient = tokio::time::timeout(Duration::from_millis(10), source.read_at(3000, 10)).await;
     assert!(impatient.is_err());
-    assert_eq!(
-        source.read_at(3000, 10).await.unwrap(),
-        content(5000)[3000..3010]
-    );
+    assert_eq!(source.read_at(3000, 10).await.unwrap(), content(5000)[3000..3010]);
     assert_eq!(server.requests().len(), 2);
 }
 
 #[tokio::test]
 async fn reading_on_from_a_slow_server_keeps_several_requests_under_way() {
     let server = TestServer::start(content(40_000)).await;
-    let blocks = BlockOptions {
-        block_len: 1000,
-        cache_bytes: 20_000,
-        read_ahead: 4,
-    };
+    let blocks = BlockOptions { block_len: 1000, cache_bytes: 20_000, read_ahead: 4 };
     let mut reader = open_remote(&server, blocks).await.reader();
     server.set(|behaviour| behaviour.delay = Duration::from_millis(10));
     for offset in (0..40_000).step_by(500) {
-        assert_eq!(
-            reader.read_at(offset as u64, 500).await.unwrap(),
-            content(40_000)[offset..offset + 500]
-        );
+        assert_eq!(reader.read_at(offset as u64, 500).await.unwrap(), content(40_000)[offset..offset + 500]);
     }
     assert_eq!(server.requests().len(), 40, "every block once");
-    assert!(
-        (3..=5).contains(&server.most_in_flight()),
-        "{}",
-        server.most_in_flight()
-    );
+    assert!((3..=5).contains(&server.most_in_flight()), "{}", server.most_in_flight());
 }
 
 #[tokio::test]
 async fn jumping_about_fetches_only_what_is_read() {
     let server = TestServer::start(content(100_000)).await;
-    let blocks = BlockOptions {
-        block_len: 1000,
-        cache_bytes: 20_000,
-        read_ahead: 4,
-    };
+    let blocks = BlockOptions { block_len: 1000, cache_bytes: 20_000, read_ahead: 4 };
     let mut reader = open_remote(&server, blocks).await.reader();
     // As a demuxer opens an MP4 whose index is at its end: the head, the index, the first samples.
     for offset in [0, 8, 99_500, 40, 50_000, 70_000, 30_000] {
@@ -203,11 +145,7 @@ async fn jumping_about_fetches_only_what_is_read() {
 
 #[tokio::test]
 async fn readers_that_share_a_small_cache_fetch_less_ahead() {
-    let blocks = BlockOptions {
-        block_len: 1000,
-        cache_bytes: 8000,
-        read_ahead: 4,
-    };
+    let blocks = BlockOptions { block_len: 1000, cache_bytes: 8000, read_ahead: 4 };
     let (_file, source) = open_file(10, blocks).await;
     for (readers, ahead) in [(1, 4), (2, 3), (4, 1), (8, 0), (20, 0)] {
         let open: Vec<_> = (0..readers).map(|_| source.reader()).collect();
@@ -219,22 +157,11 @@ async fn readers_that_share_a_small_cache_fetch_less_ahead() {
 #[tokio::test]
 async fn nothing_is_fetched_for_a_source_that_was_dropped() {
     let server = TestServer::start(content(5000)).await;
-    let source = open_remote(
-        &server,
-        BlockOptions {
-            block_len: 1000,
-            cache_bytes: 5000,
-            read_ahead: 0,
-        },
-    )
-    .await;
+    let source = open_remote(&server, BlockOptions { block_len: 1000, cache_bytes: 5000, read_ahead: 0 }).await;
     server.set(|behaviour| behaviour.answers.extend(vec![answer(503, ""); 5]));
     let pending = source.blocks.begin(1000, 1).unwrap();
     drop(source);
-    assert!(matches!(
-        pending.finish().await,
-        Err(SourceError::Io { .. })
-    ));
+    assert!(matches!(pending.finish().await, Err(SourceError::Io { .. })));
     assert_eq!(server.requests().len(), 1);
 }
 
