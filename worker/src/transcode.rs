@@ -128,10 +128,11 @@ async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
     let frames = state.folder.end.unwrap_or(0);
     let duration_s = job.plan.video.rate.seconds(frames);
     let wall_s = started.elapsed().as_secs_f64();
-    let warnings = warnings(&job.plan, &facts, &state.folder, frames);
-    for text in &warnings {
+    let found = warnings(&job.plan, &facts, &state.folder, frames);
+    for text in &found {
         sink.send(Update::Warning { text: text.clone() });
     }
+    let warnings = facts.warnings.iter().cloned().chain(found).collect();
     #[expect(clippy::cast_precision_loss, reason = "frame counts")]
     let encoded_s = state.encoded_frames as f64 / job.plan.video.rate.as_f64();
     Ok(Summary {

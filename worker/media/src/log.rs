@@ -12,7 +12,8 @@ const LINES_PER_SECOND: u64 = 20;
 
 static SECOND: AtomicU64 = AtomicU64::new(0);
 static LINES: AtomicU64 = AtomicU64::new(0);
-static ERRORS: AtomicU64 = AtomicU64::new(0);
+static DECODER_ERRORS: AtomicU64 = AtomicU64::new(0);
+static CONTAINER_ERRORS: AtomicU64 = AtomicU64::new(0);
 
 /// Sends FFmpeg's log lines to `tracing` (target `ffmpeg`) from now on; process-wide.
 pub fn to_tracing() {
@@ -20,33 +21,43 @@ pub fn to_tracing() {
     unsafe { ffi::av_log_set_callback(Some(callback)) }
 }
 
-/// Whether a log context is a decoder.
-///
-/// # Safety
-/// `context` must be null or what FFmpeg passed to a log callback.
-unsafe fn is_decoder(context: *mut libc::c_void) -> bool {
-    if context.is_null() {
-        return false;
-    }
-    // SAFETY: a log context is a struct whose first field points to its AVClass (libavutil/log.h), or null.
-    unsafe {
-        let class = *context.cast::<*const ffi::AVClass>();
-        if class.is_null() {
-            return false;
-        }
-        let category = match (*class).get_category {
-            Some(get) => get(context),
-            None => (*class).category,
-        };
-        category == ffi::AVClassCategory::AV_CLASS_CATEGORY_DECODER
-    }
-}
-
 /// Lines at error level from decoders since the start of the process, also those that the limit swallowed: decoders
 /// hide what they could not read, and only say so.
 #[must_use]
 pub fn decoder_errors() -> u64 {
-    ERRORS.load(Relaxed)
+    DECODER_ERRORS.load(Relaxed)
+}
+
+/// The same of demuxers.
+#[must_use]
+pub fn container_errors() -> u64 {
+    CONTAINER_ERRORS.load(Relaxed)
+}
+
+/// The counter for errors of a log context's kind.
+///
+/// # Safety
+/// `context` must be null or what FFmpeg passed to a log callback.
+unsafe fn counter(context: *mut libc::c_void) -> Option<&'static AtomicU64> {
+    if context.is_null() {
+        return None;
+    }
+    // SAFETY: a log context is a struct whose first field points to its AVClass (libavutil/log.h), or null.
+    let category = unsafe {
+        let class = *context.cast::<*const ffi::AVClass>();
+        if class.is_null() {
+            return None;
+        }
+        match (*class).get_category {
+            Some(get) => get(context),
+            None => (*class).category,
+        }
+    };
+    match category {
+        ffi::AVClassCategory::AV_CLASS_CATEGORY_DECODER => Some(&DECODER_ERRORS),
+        ffi::AVClassCategory::AV_CLASS_CATEGORY_DEMUXER => Some(&CONTAINER_ERRORS),
+        _ => None,
+    }
 }
 
 unsafe extern "C" fn callback(
@@ -58,9 +69,11 @@ unsafe extern "C" fn callback(
     if level > ffi::AV_LOG_INFO {
         return;
     }
-    // SAFETY: the context is as FFmpeg gave it.
-    if level <= ffi::AV_LOG_ERROR && unsafe { is_decoder(context) } {
-        ERRORS.fetch_add(1, Relaxed);
+    if level <= ffi::AV_LOG_ERROR {
+        // SAFETY: the context is as FFmpeg gave it.
+        if let Some(counter) = unsafe { counter(context) } {
+            counter.fetch_add(1, Relaxed);
+        }
     }
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs());
     if SECOND.swap(now, Relaxed) != now {
@@ -99,6 +112,6 @@ unsafe extern "C" fn callback(
         }
     });
     if outcome.is_err() {
-        ERRORS.fetch_add(1, Relaxed);
+        LINES.fetch_add(1, Relaxed);
     }
 }

@@ -27,6 +27,7 @@ pub(crate) fn probe(range: &RangeClient) -> Result<SourceFacts, EngineError> {
         return Err(EngineError::new(FailureCode::EmptyFile, "the source has no bytes"));
     }
     refuse_by_magic(range)?;
+    let errors_before = media::log::container_errors();
     let demuxer = open_demuxer(range)?;
     let streams: Vec<StreamFacts> = (0..demuxer.streams()).filter_map(|i| demuxer.facts(i)).collect();
     let mut warnings = Vec::new();
@@ -46,6 +47,14 @@ pub(crate) fn probe(range: &RangeClient) -> Result<SourceFacts, EngineError> {
         ));
     }
     let sample = Sample::read(range, stream, indexed)?;
+    if media::log::container_errors() > errors_before {
+        warnings.push("the container has errors; something of the film may be missing".to_owned());
+    }
+    if sample.begins_mid_gop {
+        warnings.push(
+            "the source begins in the middle of the film; what lies before its first key frame is lost".to_owned(),
+        );
+    }
     let rate = sample.nominal_rate(stream)?;
     let interlaced = sample.interlaced * 2 > sample.frames;
     let duration_s = duration_s.filter(|s| *s > 0.0);
@@ -188,7 +197,6 @@ fn duration(demuxer: &Demuxer, stream: &StreamFacts, streams: &[StreamFacts]) ->
 /// The first packets and frames of the film.
 struct Sample {
     times: Vec<i64>,
-    first_key_delay: Option<i64>,
     first_key: Option<Packet>,
     origin: i64,
     frames: usize,
@@ -199,7 +207,7 @@ struct Sample {
     pixel_format: String,
     colour: [u32; 4],
     discards: bool,
-    last_duration: i64,
+    begins_mid_gop: bool,
 }
 
 impl Sample {
@@ -209,7 +217,6 @@ impl Sample {
         let mut decoder = Decoder::open(&parameters, 1, None).map_err(EngineError::undecodable)?;
         let mut sample = Self {
             times: Vec::new(),
-            first_key_delay: None,
             first_key: None,
             origin: i64::MAX,
             frames: 0,
@@ -220,7 +227,7 @@ impl Sample {
             pixel_format: String::new(),
             colour: [0; 4],
             discards: false,
-            last_duration: 0,
+            begins_mid_gop: false,
         };
         let mut failed = None;
         let mut limited = false;
@@ -235,13 +242,11 @@ impl Sample {
                 return Err(EngineError::new(FailureCode::Encrypted, "the packets are encrypted"));
             }
             sample.discards |= packet.is_discarded();
+            sample.begins_mid_gop |= sample.first_key.is_none() && !packet.is_key();
             if let Some(time) = packet.pts().or_else(|| packet.dts()) {
                 sample.times.push(time);
             } else if sample.times.len() < MAX_PACKETS {
                 limited = true;
-            }
-            if packet.duration() > 0 {
-                sample.last_duration = packet.duration();
             }
             if sample.frames < MAX_FRAMES {
                 if let Err(error) = decoder.send(&packet) {
@@ -250,7 +255,6 @@ impl Sample {
                 sample.take_frames(&mut decoder, &mut failed);
             }
             if sample.first_key.is_none() && packet.is_key() {
-                sample.first_key_delay = packet.pts().zip(packet.dts()).map(|(p, d)| p - d);
                 sample.first_key = Some(packet);
             }
             if limited && sample.frames >= MAX_FRAMES {
