@@ -12,9 +12,11 @@ use serde_json::Value;
 /// It was not built: `./run test` does that first.
 #[must_use]
 pub fn worker() -> PathBuf {
-    let tests = std::env::current_exe().expect("a test knows its own path");
-    let target = tests.parent().and_then(Path::parent).expect("tests live in target/<profile>/deps");
-    let worker = target.join("worker");
+    let own = std::env::current_exe().expect("a program knows its own path");
+    // Tests live in target/<profile>/deps, the benchmark beside the worker.
+    let folders = own.ancestors().skip(1).take(2);
+    let worker =
+        folders.map(|f| f.join("worker")).find(|w| w.is_file()).unwrap_or_else(|| own.with_file_name("worker"));
     assert!(worker.is_file(), "{} is missing: run `./run test`, which builds it first", worker.display());
     worker
 }

@@ -1,5 +1,7 @@
 //! Every story in one binary, so that it is linked once.
 
+#![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
+
 #[path = "stories/coded.rs"]
 mod coded;
 #[path = "stories/killed.rs"]

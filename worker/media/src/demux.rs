@@ -157,8 +157,7 @@ impl Demuxer {
     /// Opens a container and looks at its streams, reading at most a few megabytes beside its index.
     ///
     /// # Errors
-    /// Not an accepted container, or the source cannot be read: see [`take_io_error`](Self::take_io_error)'s twin in
-    /// the second part of the error pair.
+    /// Not an accepted container; or the source cannot be read, and the second part says why.
     pub fn open(source: Box<dyn ReadAt>) -> std::result::Result<Self, (Error, Option<io::Error>)> {
         let mut input = Input::new(source).map_err(|e| (e, None))?;
         match Self::open_inner(&mut input) {

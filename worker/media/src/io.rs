@@ -20,7 +20,7 @@ pub trait ReadAt: Send {
     /// Reads at most `buffer.len()` bytes at `offset`; 0 only at the end.
     ///
     /// # Errors
-    /// Whatever the transport gives; FFmpeg sees `EIO`, and the error is kept for [`Input::take_error`].
+    /// Whatever the transport gives; FFmpeg sees `EIO`, and the error itself is kept for the caller of the demuxer.
     fn read_at(&mut self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
 }
 

@@ -1,0 +1,400 @@
+//! The worker against the FFmpeg command line: same ladder, same preset, same rate control, same run, medians.
+//!
+//! Prints what it measures and, for each goal, a last line `name ratio goal verdict`; exits with 1 when one is missed.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stories::{ffmpeg, worker};
+
+const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
+
+  pinned    CPU seconds on one core, against the usual command and a hand-tuned one
+  cores     wall time on all cores, against both
+  copy      CPU seconds with the source rendition copied, against the usual command encoding it
+  overhead  share of CPU outside decoding and x264
+  bytes     size of each rendition against the hand-tuned command (and VMAF with TOUCHLINE_VMAF_FFMPEG)
+  memory    peak memory for a 60-minute against a 5-minute source
+
+The clip is $TOUCHLINE_BENCH_CLIP, else bench/bbb_1080p24_30s.mp4 of the media set.";
+
+const NAMES: [&str; 6] = ["pinned", "cores", "copy", "overhead", "bytes", "memory"];
+/// Height, cap in kbit/s.
+const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
+
+fn main() -> ExitCode {
+    let mut runs = 5;
+    let mut seconds = 30;
+    let mut names = Vec::new();
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        let mut number = || arguments.next().and_then(|n| n.parse::<u32>().ok()).filter(|n| *n > 0);
+        match argument.as_str() {
+            "--runs" => runs = number().unwrap_or(runs),
+            "--seconds" => seconds = number().unwrap_or(seconds),
+            name if NAMES.contains(&name) => names.push(name.to_owned()),
+            _ => {
+                println!("{HELP}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    if names.is_empty() {
+        names = NAMES.map(str::to_owned).to_vec();
+    }
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let Some(clip) = clip(dir.path(), seconds) else {
+        println!("no clip: set TOUCHLINE_BENCH_CLIP to a 1080p video\n\n{HELP}");
+        return ExitCode::from(2);
+    };
+    let bench = Bench { dir: dir.path().to_owned(), clip, runs };
+    let mut goals = Vec::new();
+    for name in &names {
+        match name.as_str() {
+            "pinned" => bench.pinned(&mut goals),
+            "cores" => bench.cores(&mut goals),
+            "copy" => bench.copy(&mut goals),
+            "overhead" => bench.overhead(&mut goals),
+            "bytes" => bench.bytes(&mut goals),
+            _ => bench.memory(&mut goals),
+        }
+    }
+    println!("\nname ratio goal verdict");
+    let mut missed = false;
+    for goal in goals {
+        let met = goal.ratio <= goal.limit;
+        missed |= !met;
+        println!("{} {:.3} {:.2} {}", goal.name, goal.ratio, goal.limit, if met { "met" } else { "MISSED" });
+    }
+    ExitCode::from(u8::from(missed))
+}
+
+/// A command to measure: its name, and its command line for an output folder.
+type Variant<'a> = (&'a str, &'a dyn Fn(&Path) -> Vec<String>);
+
+struct Goal {
+    name: &'static str,
+    ratio: f64,
+    limit: f64,
+}
+
+/// CPU and wall seconds of a command and all its children.
+#[derive(Clone, Copy, Debug)]
+struct Cost {
+    cpu: f64,
+    wall: f64,
+}
+
+struct Bench {
+    dir: PathBuf,
+    clip: PathBuf,
+    runs: u32,
+}
+
+fn clip(dir: &Path, seconds: u32) -> Option<PathBuf> {
+    let source = std::env::var_os("TOUCHLINE_BENCH_CLIP").map(PathBuf::from).or_else(|| {
+        let shared = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/media/bench/bbb_1080p24_30s.mp4");
+        shared.is_file().then_some(shared)
+    })?;
+    let clip = dir.join("clip.mp4");
+    let length = seconds.to_string();
+    let made = ffmpeg(&[
+        "-stream_loop",
+        "-1",
+        "-i",
+        source.to_str()?,
+        "-t",
+        &length,
+        "-map",
+        "0:v:0",
+        "-map",
+        "0:a:0?",
+        "-c",
+        "copy",
+        clip.to_str()?,
+    ]);
+    made.is_empty().then_some(clip)
+}
+
+/// Runs a command line under bash's `time`, which counts children that were waited for.
+fn cost(command: &[String]) -> Cost {
+    let output = Command::new("bash")
+        .args(["-c", "TIMEFORMAT='%U %S %R'; time \"$@\" >/dev/null 2>&1", "bench"])
+        .args(command)
+        .stdin(Stdio::null())
+        .output()
+        .expect("bash");
+    assert!(output.status.success(), "{command:?} failed");
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
+    assert_eq!(numbers.len(), 3, "{text}");
+    Cost { cpu: numbers[0] + numbers[1], wall: numbers[2] }
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_unstable_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+impl Bench {
+    /// The command that most people would use, or (`tuned`) the best that one command can do on one core.
+    fn command_line(&self, out: &Path, tuned: bool) -> Vec<String> {
+        let kernel = "f=bicubic:param_a=0:param_b=0.6";
+        let filters = if tuned {
+            format!(
+                "[0:v]split=2[v0][b];[b]zscale=1280:720:{kernel},split=2[v1][c];[c]zscale=960:540:{kernel},split=2[v2][d];[d]zscale=640:360:{kernel}[v3]"
+            )
+        } else {
+            "[0:v]split=4[v0][b][c][d];[b]scale=1280:720:flags=bicubic[v1];[c]scale=960:540:flags=bicubic[v2];[d]scale=640:360:flags=bicubic[v3]".to_owned()
+        };
+        let mut line = format!("ffmpeg -nostdin -v error -y -i {} -filter_complex", self.clip.display());
+        line.push_str(&format!(" {filters} -map [v0] -map [v1] -map [v2] -map [v3] -map 0:a:0? -c:v libx264"));
+        if tuned {
+            line.push_str(" -threads 1");
+        }
+        line.push_str(
+            " -preset veryfast -crf 23 -profile:v high -sc_threshold 0 -force_key_frames expr:gte(t,n_forced*2)",
+        );
+        for (i, (_, cap)) in RUNGS.iter().enumerate() {
+            line.push_str(&format!(" -maxrate:v:{i} {cap}k -bufsize:v:{i} {}k", cap * 2));
+        }
+        line.push_str(" -c:a aac -b:a 128k -ac 2 -f hls -hls_time 6 -hls_playlist_type vod -hls_segment_type fmp4 -hls_flags independent_segments -master_pl_name master.m3u8 -hls_fmp4_init_filename init.mp4");
+        line.push_str(&format!(" -hls_segment_filename {}/v%v/seg_%05d.m4s -var_stream_map", out.display()));
+        let mut command: Vec<String> = line.split(' ').map(str::to_owned).collect();
+        let map = RUNGS
+            .iter()
+            .enumerate()
+            .map(|(i, (h, _))| format!("v:{i},agroup:aud,name:{h}"))
+            .collect::<Vec<_>>()
+            .join(" ");
+        command.push(format!("{map} a:0,agroup:aud,default:yes,name:audio"));
+        command.push(format!("{}/v%v/index.m3u8", out.display()));
+        command
+    }
+
+    fn touchline(&self, out: &Path, ladder: &str, slots: Option<u32>) -> Vec<String> {
+        let ladder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(format!("{ladder}.yaml"));
+        let mut command = vec![worker().display().to_string()];
+        command.extend(["transcode", "--encoder", "x264", "--json", "--ladder"].map(str::to_owned));
+        command.push(ladder.display().to_string());
+        if let Some(slots) = slots {
+            command.extend(["--slots".to_owned(), slots.to_string()]);
+        }
+        command.extend([self.clip.display().to_string(), out.display().to_string()]);
+        command
+    }
+
+    fn fresh(&self, name: &str) -> PathBuf {
+        let out = self.dir.join(name);
+        match std::fs::remove_dir_all(&out) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => panic!("{}: {e}", out.display()),
+            _ => out,
+        }
+    }
+
+    /// Medians of CPU and wall seconds of several commands, run in turns so that a busy machine hurts all alike.
+    fn compare(&self, title: &str, pin: bool, variants: &[Variant<'_>]) -> Vec<Cost> {
+        let mut costs = vec![Vec::new(); variants.len()];
+        for _ in 0..self.runs {
+            for (i, (name, command)) in variants.iter().enumerate() {
+                let out = self.fresh(name);
+                let mut line = command(&out);
+                if pin {
+                    line.splice(0..0, ["taskset", "-c", "0"].map(str::to_owned));
+                }
+                costs[i].push(cost(&line));
+            }
+        }
+        println!("\n{title} (median of {})", self.runs);
+        let medians: Vec<Cost> = costs
+            .iter()
+            .map(|c| Cost {
+                cpu: median(c.iter().map(|c| c.cpu).collect()),
+                wall: median(c.iter().map(|c| c.wall).collect()),
+            })
+            .collect();
+        for ((name, _), cost) in variants.iter().zip(&medians) {
+            println!("  {name:<10} cpu {:>7.2} s   wall {:>7.2} s", cost.cpu, cost.wall);
+        }
+        medians
+    }
+
+    fn pinned(&self, goals: &mut Vec<Goal>) {
+        let costs = self.compare(
+            "one core",
+            true,
+            &[
+                ("usual", &|out| self.command_line(out, false)),
+                ("tuned", &|out| self.command_line(out, true)),
+                ("parity", &|out| self.touchline(out, "parity", Some(1))),
+                ("lanczos", &|out| self.touchline(out, "lanczos", Some(1))),
+            ],
+        );
+        goals.push(Goal { name: "pinned-cpu-vs-usual", ratio: costs[2].cpu / costs[0].cpu, limit: 0.80 });
+        goals.push(Goal { name: "pinned-cpu-vs-tuned", ratio: costs[2].cpu / costs[1].cpu, limit: 1.00 });
+    }
+
+    fn cores(&self, goals: &mut Vec<Goal>) {
+        let costs = self.compare(
+            "all cores",
+            false,
+            &[
+                ("usual", &|out| self.command_line(out, false)),
+                ("tuned", &|out| self.command_line(out, true)),
+                ("parity", &|out| self.touchline(out, "parity", None)),
+            ],
+        );
+        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
+        println!("  utilisation {:.2} of {cores} cores", costs[2].cpu / costs[2].wall);
+        goals.push(Goal { name: "cores-wall-vs-usual", ratio: costs[2].wall / costs[0].wall, limit: 0.90 });
+        goals.push(Goal { name: "cores-wall-vs-tuned", ratio: costs[2].wall / costs[1].wall, limit: 0.65 });
+    }
+
+    fn copy(&self, goals: &mut Vec<Goal>) {
+        let costs = self.compare(
+            "source rendition copied, one core",
+            true,
+            &[("usual", &|out| self.command_line(out, false)), ("copy", &|out| self.touchline(out, "copy", Some(1)))],
+        );
+        goals.push(Goal { name: "copy-cpu-vs-usual", ratio: costs[1].cpu / costs[0].cpu, limit: 0.50 });
+    }
+
+    fn overhead(&self, goals: &mut Vec<Goal>) {
+        let mut shares = Vec::new();
+        println!("\nwork outside decoding and encoding (median of {})", self.runs);
+        for _ in 0..self.runs {
+            let out = self.fresh("overhead");
+            let mut line = self.touchline(&out, "parity", Some(1));
+            line.splice(0..0, ["taskset", "-c", "0"].map(str::to_owned));
+            let started = Instant::now();
+            let output = Command::new(&line[0]).args(&line[1..]).stdin(Stdio::null()).output().expect("taskset");
+            let wall = started.elapsed().as_secs_f64();
+            let text = String::from_utf8_lossy(&output.stdout).into_owned();
+            let done: Value = text.lines().last().and_then(|l| serde_json::from_str(l).ok()).unwrap_or_default();
+            let stage = |name: &str| done["cpu_s"][name].as_f64().unwrap_or(f64::NAN);
+            // Pinned to one core all stages follow each other; sound decodes and encodes too.
+            shares.push(1.0 - (stage("decode") + stage("encode") + stage("audio")) / wall);
+            println!("  wall {wall:.2} s, stages {}", done["cpu_s"]);
+        }
+        goals.push(Goal { name: "overhead", ratio: median(shares), limit: 0.05 });
+    }
+
+    fn bytes(&self, goals: &mut Vec<Goal>) {
+        let (tuned, ours) = (self.fresh("bytes-tuned"), self.fresh("bytes-parity"));
+        println!("\nbytes");
+        cost(&self.command_line(&tuned, true));
+        cost(&self.touchline(&ours, "parity", Some(1)));
+        let mut worst: f64 = 0.0;
+        for (height, _) in RUNGS {
+            let (a, b) =
+                (folder_bytes(&tuned.join(format!("v{height}"))), folder_bytes(&ours.join(format!("v{height}"))));
+            println!("  {height}p: tuned {a:.0}, parity {b:.0}, ratio {:.3}", b / a);
+            worst = worst.max(b / a);
+            for (name, out) in [("tuned", &tuned), ("parity", &ours)] {
+                match vmaf(&out.join(format!("v{height}/index.m3u8")), &self.clip) {
+                    Some(score) => println!("    VMAF {name} {score:.2}"),
+                    None => {
+                        println!("    VMAF {name} not measured: set TOUCHLINE_VMAF_FFMPEG to an ffmpeg with libvmaf")
+                    }
+                }
+            }
+        }
+        goals.push(Goal { name: "bytes-vs-tuned", ratio: worst, limit: 1.02 });
+    }
+
+    fn memory(&self, goals: &mut Vec<Goal>) {
+        println!("\npeak memory of parent and one engine");
+        let ladder = self.dir.join("memory.yaml");
+        let text = "name: memory\ndescription: benchmark\ntop: encode\neffort: fast\nrenditions:\n  - { height: 90, quality: 40, max_kbps: 200 }\n";
+        std::fs::write(&ladder, text).expect("the temporary folder can be written");
+        let base = self.dir.join("memory-base.mp4");
+        let made = ffmpeg(&[
+            "-f",
+            "lavfi",
+            "-i",
+            "testsrc2=s=320x180:r=25:d=60",
+            "-f",
+            "lavfi",
+            "-i",
+            "sine=d=60",
+            "-c:v",
+            "libx264",
+            "-preset",
+            "ultrafast",
+            "-b:v",
+            "1M",
+            "-c:a",
+            "aac",
+            base.to_str().unwrap_or_default(),
+        ]);
+        assert!(made.is_empty());
+        let peak = |minutes: u32| {
+            let clip = self.dir.join(format!("memory-{minutes}.mp4"));
+            let loops = (minutes - 1).to_string();
+            let made = ffmpeg(&[
+                "-stream_loop",
+                &loops,
+                "-i",
+                base.to_str().unwrap_or_default(),
+                "-c",
+                "copy",
+                clip.to_str().unwrap_or_default(),
+            ]);
+            assert!(made.is_empty());
+            let peak = peak_kib(&ladder, &clip, &self.fresh("memory"));
+            println!("  {minutes:>3} min: {} MiB", peak / 1024);
+            peak
+        };
+        let (short, long) = (peak(5), peak(60));
+        goals.push(Goal { name: "memory-60-vs-5-min", ratio: long as f64 / short as f64, limit: 1.10 });
+    }
+}
+
+fn folder_bytes(folder: &Path) -> f64 {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
+    let sizes = entries.filter_map(Result::ok).filter(|e| e.path().extension().is_some_and(|x| x == "m4s"));
+    sizes.filter_map(|e| e.metadata().ok()).map(|m| m.len() as f64).sum()
+}
+
+/// Mean VMAF of a playlist against the clip, both at 1080p.
+fn vmaf(playlist: &Path, clip: &Path) -> Option<f64> {
+    let program = std::env::var_os("TOUCHLINE_VMAF_FFMPEG")?;
+    let filter = "[0:v]setpts=N/24/TB,scale=1920:1080:flags=bicubic[d];[1:v]setpts=N/24/TB[r];[d][r]libvmaf=n_threads=2:n_subsample=6";
+    let output = Command::new(program)
+        .args(["-nostdin", "-i"])
+        .arg(playlist)
+        .arg("-i")
+        .arg(clip)
+        .args(["-lavfi", filter, "-f", "null", "-"])
+        .output()
+        .ok()?;
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    text.rsplit("VMAF score: ").next()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Largest sum of peak resident memory (`VmHWM`) of the worker and its largest engine.
+fn peak_kib(ladder: &Path, clip: &Path, out: &Path) -> u64 {
+    let mut child = Command::new(worker())
+        .args(["transcode", "--json", "--slots", "1", "--encoder", "x264", "--ladder"])
+        .args([ladder, clip, out])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the worker starts");
+    let mut peak = 0;
+    while child.try_wait().expect("a child can be waited for").is_none() {
+        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
+        let engine = tasks.split_whitespace().filter_map(|pid| resident_kib(pid.parse().ok()?)).max().unwrap_or(0);
+        peak = peak.max(resident_kib(child.id()).unwrap_or(0) + engine);
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    peak
+}
+
+fn resident_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status.lines().find(|l| l.starts_with("VmHWM:"))?.split_whitespace().nth(1)?.parse().ok()
+}
