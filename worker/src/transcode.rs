@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleet::failure::FailureCode;
-use fleet::ladder::Ladder;
+use fleet::ladder::{Ladder, Top};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -80,7 +80,23 @@ fn unexpected(event: &Event) -> JobError {
     JobError::new(FailureCode::EngineProtocol, format!("unexpected event {event:?}"))
 }
 
-async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
+async fn run(mut request: Request, sink: Sink) -> Result<Summary, JobError> {
+    let mut copies = false;
+    match attempt(&request, &sink, &mut copies).await {
+        // The index promised packets that can be copied, and the packets were otherwise.
+        Err(error) if copies && error.code == FailureCode::Internal => {
+            let text = format!("the source's packets cannot be copied ({error}); encoding them instead");
+            sink.send(Update::Warning { text });
+            request.ladder.top = Top::Encode;
+            request.overwrite = true;
+            attempt(&request, &sink, &mut copies).await
+        }
+        outcome => outcome,
+    }
+}
+
+/// One try; tells in `copies` whether the plan copies the source's packets.
+async fn attempt(request: &Request, sink: &Sink, copies: &mut bool) -> Result<Summary, JobError> {
     let started = Instant::now();
     let source = Source::open(&request.input, SourceOptions::default()).await?;
     let mut engine = EngineProcess::start(&source)?;
@@ -91,6 +107,7 @@ async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
     }
     let machine = hardware::choose(request.encoder, &source).await?;
     let plan = plan::plan(&facts, &request.ladder, machine.machine);
+    *copies = plan.video.renditions.iter().any(|r| r.encode.is_none());
     let slots = request.slots.unwrap_or_else(|| machine.slots(&plan)).max(1);
     let fingerprint = Fingerprint { version: LAYOUT, source: source.identity(), plan: plan.clone() };
     let folder = OutputFolder::open(&request.out, &fingerprint, request.overwrite)?;
@@ -136,8 +153,8 @@ async fn run(request: Request, sink: Sink) -> Result<Summary, JobError> {
     #[expect(clippy::cast_precision_loss, reason = "frame counts")]
     let encoded_s = state.encoded_frames as f64 / job.plan.video.rate.as_f64();
     Ok(Summary {
-        out: request.out,
-        playlist: job.state_dir_playlist(&state),
+        out: request.out.clone(),
+        playlist: state.folder.dir().join("master.m3u8"),
         frames,
         duration_s,
         wall_s,
@@ -252,10 +269,6 @@ impl Job {
     /// The state; a panic in another slot has already failed the job.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn state_dir_playlist(&self, state: &State) -> PathBuf {
-        state.folder.dir().join("master.m3u8")
     }
 
     /// The next run, with the threads it may use.

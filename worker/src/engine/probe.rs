@@ -16,6 +16,8 @@ use crate::facts::{AudioFacts, CopyFacts, SourceFacts, Turn, VideoFacts};
 pub(crate) const MAX_DURATION_S: f64 = 8.0 * 3600.0;
 /// Video packets looked at.
 const MAX_PACKETS: usize = 300;
+/// Frames that decoding order may run behind display order: 16 in H.264 and HEVC.
+const MAX_REORDER: usize = 16;
 /// Frames decoded.
 const MAX_FRAMES: usize = 24;
 /// Key frames whose bytes are looked at before packets are copied.
@@ -272,6 +274,10 @@ impl Sample {
             ));
         }
         sample.times.sort_unstable();
+        // Packets come in decoding order: where the look ends, frames shown earlier are still missing.
+        if sample.times.len() >= MAX_PACKETS {
+            sample.times.truncate(MAX_PACKETS - MAX_REORDER);
+        }
         Ok(sample)
     }
 
