@@ -65,7 +65,7 @@ pub struct BlockOptions {
     /// behind it. Remote: 4 MiB, so that a request's latency is small beside its transfer, and S3's price per
     /// request beside everything else.
     pub block_len: usize,
-    /// Bytes that blocks may take, in the cache and on their way; at least two blocks. Files: 64 MiB. Remote:
+    /// Bytes that blocks may take, in the cache and on their way; at least two blocks. Files: 16 MiB. Remote:
     /// 128 MiB. It is exceeded only when the blocks that readers are waiting for need more by themselves.
     pub cache_bytes: usize,
     /// Most blocks fetched ahead of one reader. Files: 2. Remote: 4. It is less when many readers share the cache.
@@ -99,7 +99,7 @@ pub struct NetworkOptions {
 impl Default for SourceOptions {
     fn default() -> Self {
         Self {
-            file: BlockOptions { block_len: 1 << 20, cache_bytes: 64 << 20, read_ahead: 2 },
+            file: BlockOptions { block_len: 1 << 20, cache_bytes: 16 << 20, read_ahead: 2 },
             remote: BlockOptions { block_len: 4 << 20, cache_bytes: 128 << 20, read_ahead: 4 },
             network: NetworkOptions {
                 connect_timeout: Duration::from_secs(5),

@@ -384,14 +384,15 @@ fn peak_kib(ladder: &Path, clip: &Path, out: &Path) -> u64 {
         .stderr(Stdio::null())
         .spawn()
         .expect("the worker starts");
-    let mut peak = 0;
+    let (mut parent, mut engine) = (0, 0);
     while child.try_wait().expect("a child can be waited for").is_none() {
         let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        let engine = tasks.split_whitespace().filter_map(|pid| resident_kib(pid.parse().ok()?)).max().unwrap_or(0);
-        peak = peak.max(resident_kib(child.id()).unwrap_or(0) + engine);
+        engine = tasks.split_whitespace().filter_map(|pid| resident_kib(pid.parse().ok()?)).fold(engine, u64::max);
+        parent = resident_kib(child.id()).map_or(parent, |p| p.max(parent));
         std::thread::sleep(Duration::from_millis(50));
     }
-    peak
+    println!("    parent {} MiB, engine {} MiB", parent / 1024, engine / 1024);
+    parent + engine
 }
 
 fn resident_kib(pid: u32) -> Option<u64> {
