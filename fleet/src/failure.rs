@@ -49,6 +49,10 @@ pub enum FailureCode {
     ConformanceFailed,
     /// The ladder file is not valid.
     BadLadder,
+    /// Worker after worker fell silent on the same part of the source.
+    WorkersLost,
+    /// The source's packets proved unfit to be copied; the job is planned again, to encode them.
+    CopyImpossible,
     /// Somebody asked for the job to stop.
     Cancelled,
     /// A defect of Touchline.
@@ -69,7 +73,7 @@ pub enum Disposition {
 
 impl FailureCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::EmptyFile,
         Self::NotMedia,
         Self::NoVideo,
@@ -90,9 +94,17 @@ impl FailureCode {
         Self::OutputInUse,
         Self::ConformanceFailed,
         Self::BadLadder,
+        Self::WorkersLost,
+        Self::CopyImpossible,
         Self::Cancelled,
         Self::Internal,
     ];
+
+    /// The code of a stable string; `None` for one of a later version.
+    #[must_use]
+    pub fn from_code(code: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|c| c.as_str() == code)
+    }
 
     /// The stable string, as in JSON.
     #[must_use]
@@ -118,6 +130,8 @@ impl FailureCode {
             Self::OutputInUse => "output_in_use",
             Self::ConformanceFailed => "conformance_failed",
             Self::BadLadder => "bad_ladder",
+            Self::WorkersLost => "workers_lost",
+            Self::CopyImpossible => "copy_impossible",
             Self::Cancelled => "cancelled",
             Self::Internal => "internal",
         }
@@ -159,6 +173,8 @@ impl FailureCode {
             | Self::EncoderUnavailable
             | Self::OutputFailed
             | Self::OutputInUse
+            | Self::WorkersLost
+            | Self::CopyImpossible
             | Self::Internal => {
                 "Something went wrong on our side. Nothing of your video is lost; please try again later."
             }
@@ -206,6 +222,10 @@ impl FailureCode {
             }
             Self::ConformanceFailed => "report.json lists the failed MUST rules; master.m3u8 was not written",
             Self::BadLadder => "ladder file failed validation; the message names field and line",
+            Self::WorkersLost => {
+                "several workers in a row stopped sending heartbeats on one chunk before it made progress; see their hosts' logs"
+            }
+            Self::CopyImpossible => "packets differ from what the index promised; the next plan encodes them",
             Self::Cancelled => "cancelled by request; committed segments stay for a resume",
             Self::Internal => "a bug: an invariant did not hold; please report it with the log",
         }
@@ -230,6 +250,8 @@ impl FailureCode {
             | Self::OutputInUse
             | Self::ConformanceFailed
             | Self::BadLadder
+            | Self::WorkersLost
+            | Self::CopyImpossible
             | Self::Internal => Disposition::Fail,
             Self::SourceUnavailable
             | Self::EngineCrashed
@@ -244,7 +266,7 @@ impl FailureCode {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match (self, self.disposition()) {
-            (Self::Internal | Self::ConformanceFailed | Self::EngineProtocol, _) => 4,
+            (Self::Internal | Self::ConformanceFailed | Self::EngineProtocol | Self::CopyImpossible, _) => 4,
             (_, Disposition::Fail) => 2,
             (_, Disposition::Retry) => 3,
             (_, Disposition::Interrupted) => 130,

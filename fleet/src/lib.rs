@@ -1,4 +1,4 @@
-//! What dispatcher and worker share: words, pure rules and text formats, no I/O beyond reading a folder.
+//! What dispatcher and worker share: words and pure rules first, then the three places where state lives.
 //!
 //! Reading order:
 //! 1. [`failure`]: every way a job can fail, as a stable code with a sentence for a coach and one for ops.
@@ -7,10 +7,22 @@
 //! 4. [`cmaf`]: the fragment writer and the box parser.
 //! 5. [`hls`]: playlists as text.
 //! 6. [`conformance`]: the HLS authoring rules, evaluated on a finished presentation.
+//! 7. [`plan`] and [`presentation`]: what a job will make, and the playlists of what it made.
+//! 8. [`state`]: the machines of jobs and chunks; [`store`]: Postgres, the truth.
+//! 9. [`queue`] only wakes; [`objects`] holds media.
 
 pub mod cmaf;
+pub mod config;
 pub mod conformance;
 pub mod failure;
 pub mod hls;
+pub mod keys;
 pub mod ladder;
+pub mod objects;
+pub mod plan;
+pub mod presentation;
+pub mod profiles;
+pub mod queue;
+pub mod state;
+pub mod store;
 pub mod timeline;

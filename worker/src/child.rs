@@ -62,6 +62,20 @@ impl Activity {
 impl EngineProcess {
     /// Starts an engine on `source`.
     pub(crate) fn start(source: &Source) -> Result<Self, JobError> {
+        Self::spawn(Some((source.reader(), source.len())))
+    }
+
+    /// Starts an engine that has nothing to read, for trying the hardware.
+    pub(crate) fn start_without_source() -> Result<Self, JobError> {
+        Self::spawn(None)
+    }
+
+    /// Whether the process still runs.
+    pub(crate) fn is_alive(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    fn spawn(source: Option<(Reader, u64)>) -> Result<Self, JobError> {
         let failed = |e: std::io::Error| JobError::internal(format!("starting an engine: {e}"));
         let (source_ours, source_theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
         let (control_ours, control_theirs) = std::os::unix::net::UnixStream::pair().map_err(failed)?;
@@ -87,13 +101,8 @@ impl EngineProcess {
 
         let source_error = Arc::new(Mutex::new(None));
         let activity = Arc::new(Activity { started: Instant::now(), last_ms: AtomicU64::new(0) });
-        tokio::spawn(serve_source(
-            source_socket,
-            source.reader(),
-            source.len(),
-            source_error.clone(),
-            activity.clone(),
-        ));
+        let (reader, length) = source.unzip();
+        tokio::spawn(serve_source(source_socket, reader, length.unwrap_or(0), source_error.clone(), activity.clone()));
         if let Some(stderr) = child.stderr.take() {
             tokio::spawn(pass_on_log(stderr));
         }
@@ -158,7 +167,7 @@ impl EngineProcess {
 /// Answers range requests; the protocol is in `engine/range.rs`.
 async fn serve_source(
     mut socket: UnixStream,
-    mut reader: Reader,
+    mut reader: Option<Reader>,
     length: u64,
     failure: Arc<Mutex<Option<SourceError>>>,
     activity: Arc<Activity>,
@@ -172,6 +181,10 @@ async fn serve_source(
             let (offset, count) = request.split_at(8);
             let offset = u64::from_le_bytes(offset.try_into().map_err(std::io::Error::other)?);
             let count = u32::from_le_bytes(count.try_into().map_err(std::io::Error::other)?).min(MAX_READ);
+            let Some(reader) = &mut reader else {
+                socket.write_all(&0i64.to_le_bytes()).await?;
+                continue;
+            };
             match reader.read_at(offset, count as usize).await {
                 Ok(bytes) => {
                     let length = i64::try_from(bytes.len()).map_err(std::io::Error::other)?;

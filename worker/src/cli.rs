@@ -31,6 +31,8 @@ Exit codes: 0 done, 2 bad input, 3 try again later, 4 failed checks or a defect,
 pub enum Verb {
     /// Make HLS from a video; run again after a stop, it goes on where it was
     Transcode(TranscodeArgs),
+    /// Work for a fleet: take chunks from a region's queue until asked to end
+    Run(RunArgs),
     /// Tell what a video holds
     Probe {
         /// File, `s3://bucket/key` or `https://` address
@@ -83,6 +85,44 @@ pub struct TranscodeArgs {
     /// Print events as JSON, one a line
     #[arg(long)]
     pub json: bool,
+}
+
+/// Arguments of `run`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct RunArgs {
+    /// Configuration of the fleet (TOML)
+    #[arg(long, value_name = "FILE", env = fleet::config::CONFIG)]
+    pub config: PathBuf,
+    /// Region to work in
+    #[arg(long, env = "TOUCHLINE_REGION")]
+    pub region: String,
+    /// Encoder; auto takes NVENC where it works
+    #[arg(long, value_enum, default_value_t = EncoderArg::Auto)]
+    pub encoder: EncoderArg,
+    /// Chunks at work at once; by default as many as cores or GPU carry
+    #[arg(long, value_name = "N", env = "TOUCHLINE_SLOTS", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub slots: Option<u32>,
+    /// Pool that the machine belongs to, for the books
+    #[arg(long, default_value = "", env = "TOUCHLINE_POOL")]
+    pub pool: String,
+    /// Address for /healthz, /readyz and /metrics
+    #[arg(long, value_name = "ADDRESS")]
+    pub listen: Option<std::net::SocketAddr>,
+    /// Watch for spot notices of EC2 and hand work back when one comes
+    #[arg(long)]
+    pub spot: bool,
+    /// End after this long without work
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub idle_exit: Option<f64>,
+    /// How long a drain waits for segments to be finished
+    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = positive)]
+    pub drain: f64,
+    /// End when the parent process does
+    #[arg(long)]
+    pub with_parent: bool,
+    /// Test double: sleep as long as encoding at this multiple of real time would take, and make nothing
+    #[arg(long, hide = true, value_name = "SPEED", value_parser = positive)]
+    pub pretend: Option<f64>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

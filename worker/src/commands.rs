@@ -7,24 +7,28 @@ use std::process::ExitCode;
 use std::sync::mpsc;
 
 use comfy_table::{Table, presets};
+use fleet::config::Config;
 use fleet::conformance;
 use fleet::failure::FailureCode;
+use fleet::timeline::clock;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::cli::TranscodeArgs;
+use crate::cli::{RunArgs, TranscodeArgs, Verb};
 use crate::facts::SourceFacts;
 use crate::failure::JobError;
 use crate::profiles;
+use crate::service::{self, ServiceError, ServiceRequest};
 use crate::source::SourceLocation;
-use crate::transcode::{self, Request, clock};
+use crate::transcode::{self, Request};
 use crate::update::{Failed, Sink, Summary, Update};
 
 /// Logs to standard error; `RUST_LOG` chooses what. An engine's lines have no time and colour: its parent adds them.
-pub fn start_logging(is_engine: bool) {
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if is_engine { "info" } else { "warn" }));
+pub fn start_logging(verb: &Verb) {
+    let is_engine = matches!(verb, Verb::Engine);
+    let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if is_engine {
         subscriber.without_time().with_ansi(false).init();
@@ -124,6 +128,58 @@ fn run_transcode(args: TranscodeArgs) -> Result<(), JobError> {
         print_summary(&summary);
     }
     Ok(())
+}
+
+/// `worker run`.
+#[must_use]
+pub fn run(args: RunArgs) -> ExitCode {
+    let seconds = std::time::Duration::from_secs_f64;
+    let outcome = (|| -> Result<(), ServiceError> {
+        let request = ServiceRequest {
+            config: Config::read(&args.config)?,
+            region: args.region,
+            slots: args.slots,
+            encoder: args.encoder.into(),
+            pool: args.pool,
+            idle_exit: args.idle_exit.map(seconds),
+            with_parent: args.with_parent,
+            listen: args.listen,
+            spot: args.spot,
+            drain: seconds(args.drain),
+            pretend: args.pretend,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(JobError::internal)?;
+        let outcome = runtime.block_on(async {
+            let (stop, stopped) = tokio::sync::watch::channel(false);
+            tokio::spawn(async move {
+                if wait_for_stop().await.is_ok() {
+                    stop.send_replace(true);
+                }
+                // Kept alive for those who look later.
+                std::future::pending::<()>().await;
+            });
+            service::run(request, stopped).await
+        });
+        runtime.shutdown_timeout(seconds(2.0));
+        outcome
+    })();
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let mut text = error.to_string();
+            let mut cause = std::error::Error::source(&error);
+            while let Some(next) = cause {
+                text = format!("{text}: {next}");
+                cause = next.source();
+            }
+            eprintln!("error: {text}");
+            ExitCode::from(match error {
+                ServiceError::Config(_) | ServiceError::NoRegion { .. } | ServiceError::Listen { .. } => 2,
+                ServiceError::Job(error) => error.code.exit_code(),
+                ServiceError::Store(_) => 3,
+            })
+        }
+    }
 }
 
 /// Ctrl-C or SIGTERM.

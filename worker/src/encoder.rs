@@ -1,44 +1,8 @@
 //! From a ladder's words to encoder options: x264, x265 and NVENC with the same meaning. Pure.
 
 use fleet::ladder::{Codec, Effort, Rung};
+pub use fleet::plan::{Backend, EncoderSettings};
 use fleet::timeline::FrameRate;
-use serde::{Deserialize, Serialize};
-
-/// What encodes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Backend {
-    /// libx264 and libx265 on the CPU.
-    X264,
-    /// NVENC on an NVIDIA GPU.
-    Nvenc,
-}
-
-impl std::fmt::Display for Backend {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::X264 => "x264",
-            Self::Nvenc => "nvenc",
-        })
-    }
-}
-
-/// Everything an encoder of one rendition is opened with.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct EncoderSettings {
-    /// FFmpeg's name of the encoder.
-    pub encoder: String,
-    /// Average bit rate in bit/s, 0 for pure constant quality.
-    pub bit_rate: i64,
-    /// VBV rate in bit/s.
-    pub max_rate: i64,
-    /// VBV size in bits.
-    pub buffer_bits: i32,
-    /// Longest distance of IDR frames, in frames.
-    pub gop: i32,
-    /// Private options.
-    pub options: Vec<(String, String)>,
-}
 
 /// Settings for one rung on one backend. `pixels` is the real picture size, which decides whether NVENC takes it.
 #[must_use]

@@ -1,5 +1,6 @@
 //! What a probe learns of a source: plain data, the only input of planning.
 
+pub use fleet::plan::Turn;
 use fleet::timeline::FrameRate;
 use serde::{Deserialize, Serialize};
 
@@ -124,90 +125,4 @@ pub struct AudioFacts {
     pub bit_rate: Option<u64>,
     /// `AudioSpecificConfig` and the like.
     pub extradata: Vec<u8>,
-}
-
-/// One of the eight ways a camera can be held.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Turn {
-    /// As it is.
-    #[default]
-    None,
-    /// A quarter to the right.
-    Right,
-    /// Upside down.
-    Half,
-    /// A quarter to the left.
-    Left,
-    /// Mirrored left to right.
-    MirrorHorizontal,
-    /// Mirrored top to bottom.
-    MirrorVertical,
-    /// Mirrored along the falling diagonal.
-    Transpose,
-    /// Mirrored along the rising diagonal.
-    Transverse,
-}
-
-impl Turn {
-    /// The turn nearest to a display matrix (ISO/IEC 14496-12, 8.3.2): `[a b u; c d v; x y w]` maps `(p, q)` to
-    /// `(a·p + c·q, b·p + d·q)`, with y pointing down.
-    #[must_use]
-    pub fn from_matrix(matrix: &[i32; 9]) -> Self {
-        let (a, b, c, d) = (i64::from(matrix[0]), i64::from(matrix[1]), i64::from(matrix[3]), i64::from(matrix[4]));
-        let straight = a.abs() + d.abs() >= b.abs() + c.abs();
-        match (straight, a >= 0, d >= 0, b >= 0, c >= 0) {
-            (true, true, true, ..) => Self::None,
-            (true, false, false, ..) => Self::Half,
-            (true, false, true, ..) => Self::MirrorHorizontal,
-            (true, true, false, ..) => Self::MirrorVertical,
-            (false, _, _, true, false) => Self::Right,
-            (false, _, _, false, true) => Self::Left,
-            (false, _, _, true, true) => Self::Transpose,
-            (false, _, _, false, false) => Self::Transverse,
-        }
-    }
-
-    /// Whether width and height change places.
-    #[must_use]
-    pub fn swaps_sides(self) -> bool {
-        matches!(self, Self::Right | Self::Left | Self::Transpose | Self::Transverse)
-    }
-
-    /// FFmpeg filters that do it on the CPU.
-    #[must_use]
-    pub fn filters(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Right => "transpose=clock,",
-            Self::Half => "hflip,vflip,",
-            Self::Left => "transpose=cclock,",
-            Self::MirrorHorizontal => "hflip,",
-            Self::MirrorVertical => "vflip,",
-            Self::Transpose => "transpose=cclock_flip,",
-            Self::Transverse => "transpose=clock_flip,",
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn display_matrices_become_turns() {
-        const ONE: i32 = 1 << 16;
-        for (a, b, c, d, want) in [
-            (ONE, 0, 0, ONE, Turn::None),
-            (0, ONE, -ONE, 0, Turn::Right),
-            (-ONE, 0, 0, -ONE, Turn::Half),
-            (0, -ONE, ONE, 0, Turn::Left),
-            (-ONE, 0, 0, ONE, Turn::MirrorHorizontal),
-            (ONE, 0, 0, -ONE, Turn::MirrorVertical),
-            (0, ONE, ONE, 0, Turn::Transpose),
-            (0, -ONE, -ONE, 0, Turn::Transverse),
-        ] {
-            assert_eq!(Turn::from_matrix(&[a, b, 0, c, d, 0, 0, 0, 1 << 30]), want);
-        }
-    }
 }

@@ -12,7 +12,6 @@ use crate::encoder::Backend;
 use crate::failure::JobError;
 use crate::plan::{JobPlan, Machine};
 use crate::protocol::{Command, Event, Hardware};
-use crate::source::Source;
 
 /// Which encoder was asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +58,9 @@ const GPU_BYTES_PER_SLOT: u64 = 1 << 30;
 /// NVENC has at most three engines, and one job's renditions keep one busy.
 const MAX_GPU_SLOTS: u64 = 3;
 
+/// Pixels of one picture in all renditions of the default ladder: 1080p, 720p, 540p and 360p.
+const FULL_LADDER_PIXELS: u64 = 1920 * 1080 + 1280 * 720 + 960 * 540 + 640 * 360;
+
 /// The first GPU, as NVML sees it; `None` without a driver.
 #[must_use]
 pub fn gpu() -> Option<Gpu> {
@@ -78,7 +80,7 @@ pub fn gpu() -> Option<Gpu> {
 ///
 /// # Errors
 /// NVENC was demanded and does not work.
-pub(crate) async fn choose(choice: EncoderChoice, source: &Source) -> Result<Chosen, JobError> {
+pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
     let cpu =
         |notes| Chosen { machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false }, notes, gpu: None };
     let gpu = gpu();
@@ -86,7 +88,7 @@ pub(crate) async fn choose(choice: EncoderChoice, source: &Source) -> Result<Cho
     if choice == EncoderChoice::X264 && gpu.is_none() || !may_have_gpu {
         return Ok(cpu(Vec::new()));
     }
-    let tried = match try_in_engine(source).await {
+    let tried = match try_in_engine().await {
         Ok(hardware) => hardware,
         Err(error) => Hardware { reasons: vec![error.to_string()], ..Hardware::default() },
     };
@@ -112,8 +114,8 @@ pub(crate) async fn choose(choice: EncoderChoice, source: &Source) -> Result<Cho
     })
 }
 
-async fn try_in_engine(source: &Source) -> Result<Hardware, JobError> {
-    let mut engine = EngineProcess::start(source)?;
+async fn try_in_engine() -> Result<Hardware, JobError> {
+    let mut engine = EngineProcess::start_without_source()?;
     engine.send(&Command::TryHardware).await?;
     match engine.next().await? {
         (Event::Hardware(hardware), _) => Ok(hardware),
@@ -122,11 +124,29 @@ async fn try_in_engine(source: &Source) -> Result<Hardware, JobError> {
 }
 
 impl Chosen {
+    /// Encoder families that jobs may be planned for here: with NVENC also x264, which takes what NVENC does not.
+    #[must_use]
+    pub fn backends(&self) -> Vec<Backend> {
+        match self.machine.backend {
+            Backend::Nvenc => vec![Backend::Nvenc, Backend::X264],
+            Backend::X264 => vec![Backend::X264],
+        }
+    }
+
+    /// Engines at once when the jobs are not known yet: as [`slots`](Self::slots) for a ladder of 1080p and below.
+    #[must_use]
+    pub fn service_slots(&self) -> u32 {
+        self.slots_for(FULL_LADDER_PIXELS)
+    }
+
     /// Engines at once: one a core for x264, as far as memory carries them; for NVENC as many as keep it busy.
     #[must_use]
     pub fn slots(&self, plan: &JobPlan) -> u32 {
+        self.slots_for(plan.video.renditions.iter().map(|r| u64::from(r.width) * u64::from(r.height)).sum())
+    }
+
+    fn slots_for(&self, pixels: u64) -> u32 {
         let cores = std::thread::available_parallelism().map_or(1, |n| n.get() as u64);
-        let pixels: u64 = plan.video.renditions.iter().map(|r| u64::from(r.width) * u64::from(r.height)).sum();
         // About 190 MB for each 1080p of renditions, beside decoder and buffers.
         let per_slot = 150_000_000 + pixels * 190_000_000 / (1920 * 1080);
         let memory = available_memory().map_or(u64::MAX, |m| (m.saturating_sub(1_000_000_000) / per_slot).max(1));

@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`cli`] → [`transcode`] (the job) → [`facts`] and [`plan`] (decisions, pure) → `child` and
 //! [`protocol`] (parent and engine) → [`engine`] (decodes and encodes) → [`output`] (what is committed) → [`publish`].
+//! A worker of a fleet is [`service`]: the same plan and engines, driven by jobs.
 
 mod child;
 pub mod cli;
@@ -14,9 +15,10 @@ pub mod filters;
 pub mod hardware;
 pub mod output;
 pub mod plan;
-pub mod profiles;
+pub use fleet::profiles;
 pub mod protocol;
 pub mod publish;
+pub mod service;
 pub mod source;
 pub mod transcode;
 pub mod update;

@@ -8,7 +8,7 @@ use worker::commands;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    commands::start_logging(matches!(cli.command, Verb::Engine));
+    commands::start_logging(&cli.command);
     match cli.command {
         Verb::Engine => match worker::engine::run() {
             Ok(()) => ExitCode::SUCCESS,
@@ -18,6 +18,7 @@ fn main() -> ExitCode {
             }
         },
         Verb::Transcode(args) => commands::transcode(args),
+        Verb::Run(args) => commands::run(args),
         Verb::Probe { input, json } => commands::probe(&input, json),
         Verb::Ladders { json } => commands::ladders(json),
         Verb::Check { folder, json } => commands::check(&folder, json),

@@ -1,114 +1,14 @@
 //! From facts and a ladder to a plan. Pure: same facts, same ladder, same plan, on any machine.
 
-use fleet::ladder::{Codec, Ladder, Rung, Scaler, Top};
+use fleet::ladder::{Codec, Ladder, Rung, Top};
+pub use fleet::plan::{AudioPlan, Backend, EncoderSettings, JobPlan, RenditionPlan, Turn, VideoPlan};
 use fleet::timeline::{Borders, FrameRate, Grid};
-use serde::{Deserialize, Serialize};
 
-use crate::encoder::{self, Backend, EncoderSettings};
-use crate::facts::{AudioFacts, SourceFacts, Turn, VideoFacts};
+use crate::encoder;
+use crate::facts::{AudioFacts, SourceFacts, VideoFacts};
 
 /// Sound tracks that are carried over; a broadcast file with dozens of mono tracks stays playable.
 const MAX_AUDIO_TRACKS: usize = 8;
-
-/// Everything that is decided before the first frame is encoded.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct JobPlan {
-    /// Name of the ladder.
-    pub ladder: String,
-    /// The pictures.
-    pub video: VideoPlan,
-    /// The sound, one plan a track.
-    pub audio: Vec<AudioPlan>,
-    /// Output frames expected from the container's duration; the end is where reading ends.
-    pub expected_frames: Option<u64>,
-    /// Sentences about decisions that a person may ask about.
-    pub notes: Vec<String>,
-}
-
-/// How the pictures are made.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct VideoPlan {
-    /// Stream of the source.
-    pub stream: usize,
-    /// Whether the container finds key frames by its index.
-    pub indexed: bool,
-    /// Seconds per source tick.
-    pub time_base: (i32, i32),
-    /// Source time of output zero, in ticks.
-    pub origin: i64,
-    /// The source's own frame rate after deinterlacing.
-    pub source_rate: FrameRate,
-    /// Output frame rate.
-    pub rate: FrameRate,
-    /// GOPs and segments.
-    pub grid: Grid,
-    /// Whether fields are made into frames.
-    pub deinterlace: bool,
-    /// How the picture is turned.
-    pub turn: Turn,
-    /// Colour numbers of the source.
-    pub colour: [u32; 4],
-    /// Whether the picture is brought to SDR BT.709.
-    pub to_sdr: bool,
-    /// Kernel.
-    pub scaler: Scaler,
-    /// Whether decoding is tried on the GPU.
-    pub gpu_decode: bool,
-    /// The outputs, the largest first.
-    pub renditions: Vec<RenditionPlan>,
-    /// Frames between thumbnails.
-    pub thumbnail_every: u64,
-    /// Size of a thumbnail.
-    pub thumbnail_size: (u32, u32),
-    /// The frame shown before playing.
-    pub poster_frame: u64,
-}
-
-/// One video rendition.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct RenditionPlan {
-    /// Folder and name, for example `v720`.
-    pub name: String,
-    /// Width in pixels, even.
-    pub width: u32,
-    /// Height in pixels, even.
-    pub height: u32,
-    /// Codec.
-    pub codec: Codec,
-    /// Encode with these settings, or copy the source's packets when `None`.
-    pub encode: Option<EncoderSettings>,
-}
-
-/// One sound track.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AudioPlan {
-    /// Folder and name, for example `audio-eng`.
-    pub name: String,
-    /// Stream of the source.
-    pub stream: usize,
-    /// The film's stream: its times rule when a container's clock jumps.
-    pub video_stream: usize,
-    /// Whether the container finds places by its index.
-    pub indexed: bool,
-    /// Source time of output zero as ticks of `origin_time_base`.
-    pub origin: i64,
-    /// Seconds per tick of `origin`.
-    pub origin_time_base: (i32, i32),
-    /// ISO 639-2 language.
-    pub language: Option<String>,
-    /// Whether players choose it by themselves.
-    pub is_default: bool,
-    /// Copy the packets instead of encoding.
-    pub copy: bool,
-    /// Samples per second of the output.
-    pub sample_rate: u32,
-    /// Bits per second when encoding.
-    pub bit_rate: u32,
-    /// The grid of the pictures, whose borders the sound follows.
-    pub grid: Grid,
-    /// Frames per second of that grid.
-    pub rate: FrameRate,
-}
 
 /// What planning takes into account beside source and ladder.
 #[derive(Clone, Copy, Debug)]

@@ -29,6 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::objects::Buckets;
 
 pub use error::SourceError;
 pub use location::SourceLocation;
@@ -132,6 +133,19 @@ impl Source {
     ///
     /// Any [`SourceError`] but [`SourceError::ReadTooLong`].
     pub async fn open(location: &SourceLocation, options: SourceOptions) -> Result<Self, SourceError> {
+        Self::open_with(location, options, &Buckets::default()).await
+    }
+
+    /// As [`open`](Self::open), with buckets that are reached as described.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub async fn open_with(
+        location: &SourceLocation,
+        options: SourceOptions,
+        buckets: &Buckets,
+    ) -> Result<Self, SourceError> {
         let input = location.to_string();
         let blocks = match &location.0 {
             Place::File(path) => {
@@ -144,7 +158,7 @@ impl Source {
                 Blocks::new(Backend::Http(object), input, options.remote, Some(first))
             }
             Place::S3 { bucket, key } => {
-                let object = S3Object::open(input.clone(), bucket, key, options.network).await?;
+                let object = S3Object::open(buckets, input.clone(), bucket, key, options.network).await?;
                 Blocks::new(Backend::S3(object), input, options.remote, None)
             }
         };

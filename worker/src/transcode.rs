@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use fleet::failure::FailureCode;
 use fleet::ladder::{Ladder, Top};
+use fleet::timeline::clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -68,7 +69,7 @@ pub async fn probe(input: &SourceLocation) -> Result<crate::facts::SourceFacts, 
     probe_with(&mut EngineProcess::start(&source)?).await
 }
 
-async fn probe_with(engine: &mut EngineProcess) -> Result<crate::facts::SourceFacts, JobError> {
+pub(crate) async fn probe_with(engine: &mut EngineProcess) -> Result<crate::facts::SourceFacts, JobError> {
     engine.send(&Command::Probe).await?;
     match engine.next().await? {
         (Event::Probed { facts }, _) => Ok(*facts),
@@ -105,7 +106,7 @@ async fn attempt(request: &Request, sink: &Sink, copies: &mut bool) -> Result<Su
     for warning in &facts.warnings {
         sink.send(Update::Warning { text: warning.clone() });
     }
-    let machine = hardware::choose(request.encoder, &source).await?;
+    let machine = hardware::choose(request.encoder).await?;
     let plan = plan::plan(&facts, &request.ladder, machine.machine);
     *copies = plan.video.renditions.iter().any(|r| r.encode.is_none());
     let slots = request.slots.unwrap_or_else(|| machine.slots(&plan)).max(1);
@@ -193,18 +194,6 @@ fn warnings(plan: &JobPlan, facts: &crate::facts::SourceFacts, folder: &OutputFo
         warnings.push(format!("sound track {} held nothing and is left out", audio.name));
     }
     warnings
-}
-
-/// `h:mm:ss` for people.
-#[must_use]
-pub fn clock(seconds: f64) -> String {
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
-    let s = seconds.clamp(0.0, 1e7) as u64;
-    if s >= 3600 {
-        format!("{}:{:02}:{:02}", s / 3600, s / 60 % 60, s % 60)
-    } else {
-        format!("{}:{:02}", s / 60, s % 60)
-    }
 }
 
 /// A job in progress, shared by its slots.

@@ -5,13 +5,13 @@ use std::sync::mpsc;
 
 use fleet::conformance;
 use fleet::failure::FailureCode;
+use fleet::presentation::PublishedRendition;
 use serde::Serialize;
 
 use crate::facts::SourceFacts;
 use crate::failure::JobError;
 use crate::plan::RenditionPlan;
 use crate::protocol::StageSeconds;
-use crate::publish::PublishedRendition;
 
 /// One thing that happened.
 #[derive(Clone, Debug, Serialize)]

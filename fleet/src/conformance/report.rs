@@ -104,6 +104,13 @@ impl Report {
         self.summary.must_failed == 0
     }
 
+    /// The broken obligatory rules with what was measured, in one line.
+    #[must_use]
+    pub fn failures(&self) -> String {
+        let failed = self.rules.iter().filter(|rule| rule.verdict == Verdict::Fail);
+        failed.map(|rule| format!("{} ({})", rule.id, rule.measured)).collect::<Vec<_>>().join("; ")
+    }
+
     /// The rules that are broken, the obligatory ones first.
     pub fn broken(&self) -> impl Iterator<Item = &RuleResult> {
         let with = |verdict| self.rules.iter().filter(move |rule| rule.verdict == verdict);

@@ -1,24 +1,19 @@
 //! A source in S3, or in a store that speaks its protocol.
 
+use aws_config::Region;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Config, ResponseChecksumValidation};
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use bytes::Bytes;
+use fleet::objects::Buckets;
 
 use super::range_response::{ExactBody, Range};
 use super::retry::with_retries;
 use super::{NetworkOptions, SourceError};
-
-/// The region of a bucket when none is configured: where S3 answers for every bucket, if only with a redirect.
-const DEFAULT_REGION: &str = "us-east-1";
-
-/// The endpoint of S3 alone; `aws_config` knows only the one of all services.
-const S3_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
 
 /// An object, and the version of it that was opened.
 pub(super) struct S3Object {
@@ -33,21 +28,15 @@ pub(super) struct S3Object {
 }
 
 impl S3Object {
-    /// Opens an object with the credentials, region and endpoint of the AWS default chain.
+    /// Opens an object of a bucket that is reached as described, else with the AWS default chain.
     pub(super) async fn open(
+        buckets: &Buckets,
         input: String,
         bucket: &str,
         key: &str,
         network: NetworkOptions,
     ) -> Result<Self, SourceError> {
-        let shared = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-        let has_endpoint = shared.endpoint_url().is_some()
-            || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some_and(|endpoint| !endpoint.is_empty());
-        let mut config = Config::from(&shared).to_builder().force_path_style(has_endpoint);
-        if shared.region().is_none() {
-            config = config.region(Region::from_static(DEFAULT_REGION));
-        }
-        Self::open_with(config.build(), input, bucket, key, network).await
+        Self::open_with(buckets.config(bucket).await.build(), input, bucket, key, network).await
     }
 
     /// Opens an object with this configuration; its time limits and retries are replaced by `network`.

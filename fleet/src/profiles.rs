@@ -1,19 +1,19 @@
-//! The ladders that come with the worker.
+//! The ladders that come with Touchline; their files lie in `worker/profiles`.
 
-use fleet::ladder::{Ladder, LadderError, MAX_FILE_BYTES};
+use crate::ladder::{Ladder, LadderError, MAX_FILE_BYTES};
 
 const FILES: [(&str, &str); 5] = [
-    ("sports", include_str!("../profiles/sports.yaml")),
-    ("sports60", include_str!("../profiles/sports60.yaml")),
-    ("uhd", include_str!("../profiles/uhd.yaml")),
-    ("quick", include_str!("../profiles/quick.yaml")),
-    ("archive", include_str!("../profiles/archive.yaml")),
+    ("sports", include_str!("../../worker/profiles/sports.yaml")),
+    ("sports60", include_str!("../../worker/profiles/sports60.yaml")),
+    ("uhd", include_str!("../../worker/profiles/uhd.yaml")),
+    ("quick", include_str!("../../worker/profiles/quick.yaml")),
+    ("archive", include_str!("../../worker/profiles/archive.yaml")),
 ];
 
 /// Name of the ladder used when none is asked for.
 pub const DEFAULT: &str = "sports";
 
-/// All ladders that come with the worker, the default first.
+/// All shipped ladders, the default first.
 ///
 /// # Panics
 /// Never: a test reads them all.

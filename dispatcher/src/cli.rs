@@ -1,0 +1,238 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use fleet::profiles;
+
+/// Runs a transcoding fleet and its jobs.
+#[derive(Debug, Parser)]
+#[command(name = "dispatcher", version, about, after_help = EXAMPLES, propagate_version = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+    /// Where the fleet is.
+    #[command(flatten)]
+    pub fleet: FleetArgs,
+}
+
+const EXAMPLES: &str = "Examples:
+  dispatcher local                                the whole fleet on this machine
+  dispatcher submit match.mp4 --follow            hand in a match and watch it being made
+  dispatcher submit s3://matches/final.mov        a match in S3
+  dispatcher jobs                                 what there is
+  dispatcher why 0192f                            what a job waits for (the first letters of its id are enough)
+  dispatcher focus 0192f 43:10                    this minute first
+  dispatcher serve --config touchline.toml        the dispatcher of a fleet in the cloud
+
+Commands find the local fleet in --dir (default ~/.local/share/touchline), or the one that --config describes.
+Exit codes: 0 done, 2 bad input, 3 try again later, 4 a defect, 5 the job failed, 130 stopped.";
+
+/// Where the fleet is.
+#[derive(Clone, Debug, Args)]
+pub struct FleetArgs {
+    /// Folder of the local fleet
+    #[arg(long, global = true, value_name = "DIR", env = "TOUCHLINE_DIR")]
+    pub dir: Option<PathBuf>,
+    /// Configuration of a fleet in the cloud (TOML); goes before --dir
+    #[arg(long, global = true, value_name = "FILE", env = "TOUCHLINE_CONFIG")]
+    pub config: Option<PathBuf>,
+}
+
+/// A verb.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Run the whole fleet on this machine: database, queue, objects, workers from zero
+    Local(LocalArgs),
+    /// Run a dispatcher for the fleet that --config describes
+    Serve,
+    /// Bring the database's schema to this version
+    Migrate {
+        /// Also let this login work as a worker (`grant touchline_worker to LOGIN`)
+        #[arg(long, value_name = "LOGIN")]
+        worker_login: Option<String>,
+    },
+    /// Hand in a job
+    Submit(SubmitArgs),
+    /// List jobs, the newest first
+    Jobs {
+        /// Only those in this state
+        #[arg(long)]
+        state: Option<String>,
+        /// At most this many
+        #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=1000))]
+        limit: u32,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show one job with its chunks and events
+    Show {
+        /// Id, or its first letters
+        job: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Say in sentences what a job waits for
+    Why {
+        /// Id, or its first letters
+        job: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Follow a job until it ends
+    Follow {
+        /// Id, or its first letters
+        job: String,
+        /// Print events as JSON, one a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Cancel a job; what is committed stays for a retry
+    Cancel {
+        /// Id, or its first letters
+        job: String,
+    },
+    /// Try a failed or cancelled job again, from where it was
+    Retry {
+        /// Id, or its first letters
+        job: String,
+    },
+    /// Release the match from this time on first
+    Focus {
+        /// Id, or its first letters
+        job: String,
+        /// `SECONDS`, `M:SS` or `H:MM:SS`
+        #[arg(value_parser = time)]
+        at: f64,
+    },
+    /// Empty the dead-letter queues and try all failed jobs again
+    Redrive {
+        /// Only jobs that failed with this code
+        #[arg(long)]
+        code: Option<String>,
+    },
+    /// List workers
+    Workers {
+        /// Also those that are gone
+        #[arg(long)]
+        gone: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Ask a worker to finish what it has and end
+    Drain {
+        /// Id of the worker
+        worker: uuid::Uuid,
+    },
+    /// Show queues and regions
+    Queues {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Delete what is kept no longer: rows, objects of lost attempts, unfinished uploads
+    Sweep {
+        /// Rows of jobs that ended longer ago than this many days
+        #[arg(long, default_value_t = 30.0)]
+        days: f64,
+        /// Objects that lost attempts left, of jobs that ended longer ago than this many hours
+        #[arg(long, default_value_t = 24.0)]
+        orphan_hours: f64,
+    },
+}
+
+/// Arguments of `local`.
+#[derive(Clone, Debug, Args)]
+pub struct LocalArgs {
+    /// Address for playback and health
+    #[arg(long, default_value = "127.0.0.1:8080")]
+    pub listen: SocketAddr,
+    /// Worker processes at most
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub workers: u32,
+    /// Chunks that one worker encodes at once; by default as many as the machine carries
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub slots: Option<u32>,
+    /// Seconds without work after which workers end
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    pub idle: f64,
+    /// End when there has been no work for this many seconds
+    #[arg(long, value_name = "SECONDS")]
+    pub exit_after: Option<f64>,
+    /// Seconds between heartbeats; a lost worker is noticed after four and a half
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", hide = true)]
+    pub heartbeat: f64,
+}
+
+/// Arguments of `submit`.
+#[derive(Clone, Debug, Args)]
+pub struct SubmitArgs {
+    /// Files, `s3://bucket/key` or `https://` addresses
+    #[arg(required = true)]
+    pub sources: Vec<String>,
+    /// Name of a ladder (`worker ladders`) or a YAML file
+    #[arg(long, default_value = profiles::DEFAULT, value_name = "NAME|FILE")]
+    pub ladder: String,
+    /// Encoder: auto, nvenc or x264
+    #[arg(long, default_value = "auto", value_parser = ["auto", "nvenc", "x264"])]
+    pub encoder: String,
+    /// For people; the file's name when missing
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Organisation that owns the job; made when there is none of this name
+    #[arg(long, default_value = "default")]
+    pub organisation: String,
+    /// Share of the fleet that a new organisation gets when others wait too
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
+    pub weight: i32,
+    /// Minutes from now by which it should be ready
+    #[arg(long, value_name = "MINUTES")]
+    pub ready_in: Option<f64>,
+    /// Region; by default that of the source's bucket
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Stay and show progress until the job ends; Ctrl-C leaves it running
+    #[arg(long)]
+    pub follow: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn time(text: &str) -> Result<f64, String> {
+    let problem = || "give seconds, M:SS or H:MM:SS".to_owned();
+    let mut seconds = 0.0;
+    for part in text.split(':') {
+        let n: f64 = part.parse().map_err(|_| problem())?;
+        if !n.is_finite() || n < 0.0 {
+            return Err(problem());
+        }
+        seconds = seconds * 60.0 + n;
+    }
+    if seconds <= 86_400.0 { Ok(seconds) } else { Err(problem()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_as_people_write_them() {
+        assert_eq!(time("90"), Ok(90.0));
+        assert_eq!(time("43:10"), Ok(2590.0));
+        assert_eq!(time("1:02:03.5"), Ok(3723.5));
+        assert!(time("a").is_err() && time("-1").is_err() && time("99:99:99:99").is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! The dispatcher's loops. Each is a `*_once` that a test can call; [`Dispatcher::run`] repeats them. Any number of
+//! dispatchers may run: every step is one statement or holds a lock in Postgres.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fleet::config::{Config, ConfigError, Timing};
+use fleet::failure::FailureCode;
+use fleet::objects::ObjectStore;
+use fleet::queue::{MAX_BATCH, Message, Queue, QueueError};
+use fleet::store::rescue::{Lost, Patience};
+use fleet::store::{Store, StoreError};
+use tokio::sync::{Mutex, watch};
+
+use crate::publisher::Publisher;
+use crate::routing::{self, RegionView};
+
+/// Chunks that one turn releases at most.
+const RELEASE_BATCH: u32 = 200;
+/// Messages that one turn relays at most for a region.
+const RELAY_BATCH: usize = 200;
+/// A worker counts as alive for this many heartbeats.
+const ALIVE_HEARTBEATS: f64 = 4.0;
+
+/// Why a turn failed; the next one may not.
+#[derive(Debug, thiserror::Error)]
+pub enum DispatchError {
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A queue.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The output store.
+    #[error(transparent)]
+    Objects(#[from] fleet::objects::ObjectError),
+}
+
+/// One region's queue.
+#[derive(Debug)]
+pub struct Region {
+    /// Name.
+    pub name: String,
+    /// Its queue.
+    pub queue: Arc<dyn Queue>,
+}
+
+/// Every collaborator, built once.
+#[derive(Debug)]
+pub struct Dispatcher {
+    /// The truth.
+    pub store: Store,
+    /// Regions, the first is the fallback.
+    pub regions: Vec<Region>,
+    /// Where presentations go.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Times.
+    pub timing: Timing,
+    /// Limits of patience.
+    pub patience: Patience,
+    publisher: Publisher,
+    /// Regions whose queue was asked and when, so that a dead one is not asked at every turn.
+    asked: Mutex<HashMap<String, Instant>>,
+}
+
+impl Dispatcher {
+    /// Builds a dispatcher from the configuration.
+    ///
+    /// # Errors
+    /// Database or output store are not described well.
+    pub async fn new(config: &Config) -> Result<Self, ConfigError> {
+        let store = config.store("touchline-dispatcher")?;
+        let objects = config.objects(&config.buckets()).await?;
+        let mut regions = Vec::new();
+        for region in &config.regions {
+            regions.push(Region { name: region.name.clone(), queue: region.queue(&store).await });
+        }
+        let patience = Patience { resend_after: Duration::from_secs_f64(config.timing.resend), ..Patience::default() };
+        Ok(Self {
+            publisher: Publisher::new(store.clone(), objects.clone()),
+            store,
+            regions,
+            objects,
+            timing: config.timing,
+            patience,
+            asked: Mutex::default(),
+        })
+    }
+
+    /// Seconds after the last heartbeat for which a worker counts as alive.
+    #[must_use]
+    pub fn alive_s(&self) -> f64 {
+        (self.timing.heartbeat * ALIVE_HEARTBEATS).max(self.timing.lease)
+    }
+
+    /// The regions as routing sees them.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn views(&self) -> Result<Vec<RegionView>, StoreError> {
+        let loads = self.store.region_loads(self.alive_s()).await?;
+        let unhealthy = self.store.unhealthy_regions().await?;
+        let is_healthy = |name: &str| !unhealthy.iter().any(|(u, _)| u == name);
+        Ok(self.regions.iter().map(|r| RegionView::new(&r.name, is_healthy(&r.name), &loads)).collect())
+    }
+
+    /// Releases waiting chunks, in fair order, as far as the regions have room. Gives how many.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn release_once(&self) -> Result<u64, DispatchError> {
+        let views = self.views().await?;
+        let room: u64 = views.iter().map(RegionView::room).sum();
+        if room == 0 {
+            return Ok(0);
+        }
+        // Some may have to wait for their own region; the ones behind them may not.
+        let limit = u32::try_from(room * 2).unwrap_or(RELEASE_BATCH).clamp(16, RELEASE_BATCH);
+        let candidates = self.store.candidates(limit).await?;
+        let chosen = routing::route_all(candidates, views);
+        if chosen.is_empty() {
+            return Ok(0);
+        }
+        Ok(self.store.release(&chosen).await?)
+    }
+
+    /// Sends committed messages to the queues. Gives how many. A region whose queue fails does not hold up the others.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn relay_once(&self) -> Result<usize, DispatchError> {
+        let turns = self.regions.iter().map(|region| self.relay_region(region));
+        let mut sent = 0;
+        for outcome in futures_util::future::join_all(turns).await {
+            sent += outcome?;
+        }
+        Ok(sent)
+    }
+
+    async fn relay_region(&self, region: &Region) -> Result<usize, DispatchError> {
+        let mut sent = 0;
+        while sent < RELAY_BATCH {
+            let limit = u32::try_from(MAX_BATCH).unwrap_or(10);
+            let outcome = self
+                .store
+                .relay(&region.name, limit, async |messages: &[Message]| {
+                    region.queue.send(messages).await.map_err(DispatchError::from)
+                })
+                .await;
+            match outcome {
+                Ok(0) => break,
+                Ok(n) => sent += n,
+                Err(DispatchError::Queue(error)) => {
+                    self.note_failure(&region.name, &error).await?;
+                    break;
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(sent)
+    }
+
+    async fn note_failure(&self, region: &str, error: &QueueError) -> Result<(), StoreError> {
+        let failing_s = self.store.note_region(region, Some(&error.to_string())).await?;
+        if failing_s >= self.timing.region && self.store.set_region_health(region, false).await? {
+            tracing::error!(region, %error, "the region does not answer; its chunks go elsewhere");
+        }
+        Ok(())
+    }
+
+    /// Asks every region's queue whether it answers, and moves work away from those that do not. Gives the names of
+    /// the regions that are given up for now.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn check_regions_once(&self) -> Result<Vec<String>, DispatchError> {
+        let every = Duration::from_secs_f64((self.timing.region / 6.0).clamp(0.2, 10.0));
+        let due: Vec<&Region> = {
+            let mut asked = self.asked.lock().await;
+            let now = Instant::now();
+            let is_due = |asked: &HashMap<String, Instant>, name: &str| {
+                asked.get(name).is_none_or(|at| now.duration_since(*at) >= every)
+            };
+            let due: Vec<&Region> = self.regions.iter().filter(|r| is_due(&asked, &r.name)).collect();
+            asked.extend(due.iter().map(|r| (r.name.clone(), now)));
+            due
+        };
+        let limit = Duration::from_secs(10);
+        let answers = due.iter().map(|region| async move {
+            let answer = tokio::time::timeout(limit, region.queue.depth()).await.unwrap_or_else(|_| {
+                let reason = format!("no answer within {} s", limit.as_secs());
+                Err(QueueError::Unavailable { queue: region.name.clone(), reason })
+            });
+            (region, answer)
+        });
+        for (region, answer) in futures_util::future::join_all(answers).await {
+            match answer {
+                Ok(_) => {
+                    self.store.note_region(&region.name, None).await?;
+                }
+                Err(error) => self.note_failure(&region.name, &error).await?,
+            }
+        }
+        let silent = self.store.silent_regions(Duration::from_secs_f64(self.timing.region)).await?;
+        for region in &silent {
+            if self.store.set_region_health(region, false).await? {
+                tracing::error!(region, "all workers of the region are silent; its chunks go elsewhere");
+            }
+        }
+        for region in self.store.recovered_regions(self.timing.region).await? {
+            if !silent.contains(&region) && self.store.set_region_health(&region, true).await? {
+                tracing::info!(region, "the region answers again");
+            }
+        }
+        let unhealthy = self.store.unhealthy_regions().await?;
+        let mut given_up = Vec::new();
+        for (name, _) in unhealthy {
+            let recalled = self.store.recall(&name).await?;
+            let dropped = self.store.clear_outbox(&name).await?;
+            if recalled + dropped > 0 {
+                tracing::warn!(region = name, recalled, dropped, "chunks recalled");
+            }
+            given_up.push(name);
+        }
+        Ok(given_up)
+    }
+
+    /// Takes back what lost its worker, sends lost messages again, and ends what no retry mends. Gives what was lost.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn rescue_once(&self) -> Result<Vec<Lost>, DispatchError> {
+        let lost = self.store.take_back_lost(200).await?;
+        for one in &lost {
+            tracing::warn!(job.id = %one.job, chunk = one.chunk, attempt = one.attempt, deaths = one.deaths,
+                "lease expired; the next attempt goes on after the last committed segment");
+        }
+        self.store.bury_silent_workers(Duration::from_secs_f64(self.alive_s())).await?;
+        let again = self.store.resend(self.patience).await?;
+        if again > 0 {
+            tracing::info!(again, "messages sent again");
+        }
+        for gone in self.store.given_up(self.patience).await? {
+            if gone.code == FailureCode::CopyImpossible {
+                if self.store.replan_without_copy(gone.job).await? {
+                    tracing::warn!(job.id = %gone.job, chunk = gone.chunk, gone.message, "planned again, without copying");
+                }
+            } else if self.store.fail(gone.job, gone.code, &gone.message).await? {
+                tracing::error!(job.id = %gone.job, chunk = gone.chunk, code = %gone.code, gone.message, "job failed");
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Empties the dead-letter queues: what is in them was received too often without being deleted. The store knows
+    /// better what became of each chunk, so a message is only logged. Gives how many.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn drain_dead_letters_once(&self) -> Result<usize, DispatchError> {
+        let mut drained = 0;
+        for region in &self.regions {
+            let Some(dead) = region.queue.dead_letters() else { continue };
+            loop {
+                let received = match dead.receive(MAX_BATCH, Duration::ZERO, Duration::from_secs(60)).await {
+                    Ok(received) if received.is_empty() => break,
+                    Ok(received) => received,
+                    Err(error) => {
+                        tracing::warn!(region = region.name, %error, "dead letters cannot be read");
+                        break;
+                    }
+                };
+                for one in &received {
+                    if let Some(message) = one.message {
+                        tracing::warn!(region = region.name, job.id = %message.job, chunk = message.chunk,
+                            attempt = message.attempt, received = one.receive_count, "dead letter");
+                    }
+                }
+                // A chunk that is still queued is sent again by the rescue; one that kills its holders is given up there.
+                let receipts: Vec<_> = received.into_iter().map(|r| r.receipt).collect();
+                drained += receipts.len();
+                dead.delete(&receipts).await?;
+            }
+        }
+        Ok(drained)
+    }
+
+    /// Lets growing playlists grow and publishes what is complete. Gives how many jobs were changed.
+    ///
+    /// # Errors
+    /// The store does not answer. A job whose objects cannot be written waits for the next turn.
+    pub async fn publish_once(&self) -> Result<usize, DispatchError> {
+        self.store.begin_publishing().await?;
+        self.publisher.turn().await
+    }
+
+    /// Runs all loops until `stop`.
+    pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
+        let every = |seconds: f64| Duration::from_secs_f64(seconds);
+        let quick = (self.timing.heartbeat / 10.0).clamp(0.2, 1.0);
+        tokio::join!(
+            repeat(&stop, "release", every(0.15), || async {
+                let released = self.release_once().await?;
+                let sent = self.relay_once().await?;
+                Ok::<bool, DispatchError>(released > 0 || sent > 0)
+            }),
+            repeat(&stop, "rescue", every(quick), || async { Ok(!self.rescue_once().await?.is_empty()) }),
+            repeat(&stop, "publish", every(0.2), || async { Ok(self.publish_once().await? > 0) }),
+            repeat(&stop, "regions", every(quick * 2.0), || async {
+                self.check_regions_once().await?;
+                Ok(false)
+            }),
+            repeat(&stop, "dead letters", every(30.0), || async { Ok(self.drain_dead_letters_once().await? > 0) }),
+            repeat(&stop, "retention", every(3600.0), || async {
+                crate::sweep::sweep_once(&self.store, &self.objects, &crate::sweep::Retention::default()).await?;
+                Ok(false)
+            }),
+        );
+    }
+}
+
+/// Repeats a turn until `stop`: at once while it finds work, else after `every`, and later when it fails.
+async fn repeat<F, T>(stop: &watch::Receiver<bool>, name: &str, every: Duration, mut turn: F)
+where
+    F: FnMut() -> T,
+    T: Future<Output = Result<bool, DispatchError>>,
+{
+    let mut stop = stop.clone();
+    let mut failures = 0_u32;
+    loop {
+        let wait = match turn().await {
+            Ok(busy) => {
+                if failures > 0 {
+                    tracing::info!("{name}: works again");
+                }
+                failures = 0;
+                if busy { every / 8 } else { every }
+            }
+            Err(error) => {
+                if failures.is_power_of_two() || failures == 0 {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "{name}: failed, trying again");
+                }
+                failures = failures.saturating_add(1);
+                (every * 2_u32.pow(failures.min(5))).min(Duration::from_secs(5).max(every))
+            }
+        };
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            _ = stop.wait_for(|stopped| *stopped) => return,
+        }
+    }
+}

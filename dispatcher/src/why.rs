@@ -1,0 +1,122 @@
+//! Why a job is where it is, in sentences. Pure: it works on rows.
+
+use fleet::state::{ChunkState, JobState};
+use fleet::store::jobs::{ChunkRow, JobRow};
+use fleet::timeline::clock;
+use serde::Serialize;
+
+use crate::routing::RegionView;
+
+/// What is known about a job's surroundings.
+#[derive(Clone, Debug)]
+pub struct Surroundings {
+    /// Regions.
+    pub regions: Vec<RegionView>,
+    /// Regions that are given up for now, and why.
+    pub unhealthy: Vec<(String, String)>,
+    /// Chunks of other jobs that come first, roughly.
+    pub ahead: u64,
+    /// Messages that were not sent yet.
+    pub unsent: u64,
+}
+
+/// The answer.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Why {
+    /// State of the job.
+    pub state: String,
+    /// What it waits for, the most important first.
+    pub reasons: Vec<String>,
+}
+
+/// Explains.
+#[must_use]
+pub fn why(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings) -> Why {
+    let mut reasons = Vec::new();
+    match job.job_state() {
+        JobState::Succeeded => reasons.push("It is finished; nothing is waited for.".to_owned()),
+        JobState::Cancelled => reasons.push("It was cancelled. `dispatcher retry` starts it again.".to_owned()),
+        JobState::Failed => {
+            let code = job.failure_code.as_deref().unwrap_or("internal");
+            reasons.push(format!("It failed with {code}: {}", job.failure_message.as_deref().unwrap_or("no message")));
+            if let Some(code) = job.code() {
+                reasons.push(format!("For ops: {}.", code.for_ops()));
+            }
+        }
+        JobState::Publishing => reasons.push(
+            "All of it is encoded; the playlists are being checked and written. If this lasts, see the dispatcher's \
+             log: the output store does not answer, or no dispatcher runs."
+                .to_owned(),
+        ),
+        JobState::Queued | JobState::Planning | JobState::Running => at_work(job, chunks, around, &mut reasons),
+    }
+    Why { state: job.state.clone(), reasons }
+}
+
+fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &mut Vec<String>) {
+    let of = |state: ChunkState| chunks.iter().filter(move |c| c.state == state.as_str());
+    let (running, queued, waiting) =
+        (of(ChunkState::Running).count(), of(ChunkState::Queued).count(), of(ChunkState::Waiting).count());
+    let done = of(ChunkState::Done).count();
+    let slots: u64 = around.regions.iter().map(|r| r.slots).sum();
+
+    for (region, reason) in &around.unhealthy {
+        reasons.push(format!("Region {region} does not answer ({reason}); its work goes to other regions."));
+    }
+    for chunk in of(ChunkState::Running).filter(|c| c.lease_s.is_some_and(|s| s < 0.0)) {
+        reasons.push(format!(
+            "Chunk {} lost its worker {:.0} s ago and goes on elsewhere as soon as the dispatcher notices.",
+            chunk.chunk,
+            -chunk.lease_s.unwrap_or(0.0)
+        ));
+    }
+    if running > 0 {
+        reasons.push(format!("{running} chunk(s) are at work, {done} of {} are done.", chunks.len()));
+    }
+    for chunk in of(ChunkState::Waiting).filter(|c| c.tries > 0).take(3) {
+        reasons.push(format!(
+            "Chunk {} failed {} time(s), last with {}: {}; it is tried again at {}.",
+            chunk.chunk,
+            chunk.tries,
+            chunk.last_code.as_deref().unwrap_or("internal"),
+            chunk.last_message.as_deref().unwrap_or("no message"),
+            chunk.not_before.time().to_string().split('.').next().unwrap_or_default(),
+        ));
+    }
+    if queued > 0 {
+        let region = of(ChunkState::Queued).find_map(|c| c.region.clone()).unwrap_or_default();
+        let view = around.regions.iter().find(|r| r.name == region);
+        let there = view.map_or(0, |v| v.slots);
+        if there == 0 {
+            reasons.push(format!(
+                "{queued} chunk(s) are in the queue of {region}, where no worker is running yet; capacity has to start."
+            ));
+        } else {
+            let busy = view.map_or(0, |v| v.running);
+            reasons.push(format!(
+                "{queued} chunk(s) are in the queue of {region} and start when one of its {there} slots is free ({busy} at work)."
+            ));
+        }
+        if around.unsent > 0 {
+            reasons.push(format!("{} message(s) are not sent yet.", around.unsent));
+        }
+    }
+    if waiting > 0 && slots > 0 && around.ahead > 0 {
+        reasons.push(format!(
+            "{waiting} chunk(s) wait for their turn; about {} chunk(s) of other jobs come first.",
+            around.ahead
+        ));
+    } else if waiting > 0 && running == 0 && queued == 0 && slots == 0 {
+        reasons.push("No worker is running; capacity has to start.".to_owned());
+    } else if waiting > 0 {
+        reasons.push(format!("{waiting} chunk(s) wait for a free slot; {slots} slot(s) are running in all."));
+    }
+    if running + queued + waiting == 0 {
+        reasons.push("Every chunk is done; the publisher takes over.".to_owned());
+    }
+    if job.watchable_ms > 0 {
+        #[expect(clippy::cast_precision_loss, reason = "media times")]
+        let seconds = job.watchable_ms as f64 / 1000.0;
+        reasons.push(format!("It can be watched up to {} already.", clock(seconds)));
+    }
+}

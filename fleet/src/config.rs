@@ -1,0 +1,257 @@
+//! One file for dispatchers and workers: where the database, the queues and the objects are.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::objects::{BucketSettings, Buckets, ObjectStore, StoreLocation};
+use crate::queue::{PostgresQueue, Queue, SqsQueue};
+use crate::store::{Store, StoreOptions};
+
+/// Variable that holds the database's address when the file does not: it contains a password.
+pub const DATABASE_URL: &str = "TOUCHLINE_DATABASE_URL";
+/// Variable that names the file.
+pub const CONFIG: &str = "TOUCHLINE_CONFIG";
+
+/// Largest file that is read, in bytes.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The file, as TOML. Unknown keys are errors.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where finished presentations go: `s3://bucket/prefix`, or a folder.
+    pub output: String,
+    /// The database.
+    #[serde(default)]
+    pub database: DatabaseConfig,
+    /// Regions with workers; at least one.
+    pub regions: Vec<RegionConfig>,
+    /// How buckets are reached that the usual AWS settings do not describe.
+    #[serde(default)]
+    pub buckets: Vec<BucketSettings>,
+    /// Times that both sides agree on.
+    #[serde(default)]
+    pub timing: Timing,
+}
+
+/// The database.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DatabaseConfig {
+    /// `postgres://…`; the variable `TOUCHLINE_DATABASE_URL` goes before it.
+    pub url: Option<String>,
+    /// A transaction pooler (`PgBouncer`, Supavisor) stands between.
+    pub pooler: bool,
+    /// Connections of one process at most. 10.
+    pub max_connections: Option<u32>,
+}
+
+/// A region.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RegionConfig {
+    /// Name, best that of the AWS region: sources in its buckets are worked on there.
+    pub name: String,
+    /// URL of the SQS queue, or `postgres` for a queue in the database.
+    pub queue: String,
+    /// URL of the SQS queue's dead-letter queue.
+    #[serde(default)]
+    pub dead_letters: Option<String>,
+}
+
+/// Times that dispatchers and workers agree on, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timing {
+    /// Between two heartbeats of a worker. 10.
+    pub heartbeat: f64,
+    /// Length of a lease: several heartbeats, so that a lost one does not cost the chunk. 45.
+    pub lease: f64,
+    /// A region whose queue fails, or whose workers are silent, for this long is given up for the time being. 60.
+    pub region: f64,
+    /// A released chunk that nobody claims is sent again after this. 60.
+    pub resend: f64,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self { heartbeat: 10.0, lease: 45.0, region: 60.0, resend: 60.0 }
+    }
+}
+
+impl Timing {
+    /// Between two heartbeats.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        Duration::from_secs_f64(self.heartbeat)
+    }
+
+    /// Length of a lease.
+    #[must_use]
+    pub fn lease(&self) -> Duration {
+        Duration::from_secs_f64(self.lease)
+    }
+}
+
+/// The file cannot be used; every problem is named.
+#[derive(Debug, thiserror::Error)]
+#[error("{origin}: {}", problems.join("; "))]
+pub struct ConfigError {
+    /// Where the configuration came from.
+    pub origin: String,
+    /// What is wrong with it.
+    pub problems: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let origin = path.display().to_string();
+        let failed = |problem: String| ConfigError { origin: origin.clone(), problems: vec![problem] };
+        let size = std::fs::metadata(path).map_err(|e| failed(e.to_string()))?.len();
+        if size > MAX_FILE_BYTES {
+            return Err(failed(format!("is larger than {MAX_FILE_BYTES} bytes")));
+        }
+        let text = std::fs::read_to_string(path).map_err(|e| failed(e.to_string()))?;
+        Self::parse(&origin, &text)
+    }
+
+    /// Reads and checks text; `origin` names it in errors.
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems.
+    pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text)
+            .map_err(|e| ConfigError { origin: origin.to_owned(), problems: vec![e.to_string().trim().to_owned()] })?;
+        let problems = config.problems();
+        if problems.is_empty() { Ok(config) } else { Err(ConfigError { origin: origin.to_owned(), problems }) }
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        if self.regions.is_empty() {
+            problems.push("regions: name at least one".to_owned());
+        }
+        for (i, region) in self.regions.iter().enumerate() {
+            if region.name.is_empty() || region.name.len() > 64 {
+                problems.push(format!("regions[{i}].name: give 1 to 64 characters"));
+            }
+            if self.regions[..i].iter().any(|r| r.name == region.name) {
+                problems.push(format!("regions[{i}].name: {} is there twice", region.name));
+            }
+            if region.queue != "postgres" && !region.queue.starts_with("http") {
+                problems.push(format!("regions[{i}].queue: give the URL of an SQS queue, or postgres"));
+            }
+        }
+        if let Err(error) = self.output.parse::<StoreLocation>() {
+            problems.push(format!("output: {error}"));
+        }
+        let t = &self.timing;
+        for (name, value) in
+            [("heartbeat", t.heartbeat), ("lease", t.lease), ("region", t.region), ("resend", t.resend)]
+        {
+            if !(0.1..=3600.0).contains(&value) {
+                problems.push(format!("timing.{name}: give 0.1 to 3600 seconds"));
+            }
+        }
+        if t.lease < 2.0 * t.heartbeat {
+            problems.push("timing.lease: must be at least two heartbeats, better four".to_owned());
+        }
+        problems.extend(Buckets::new(self.buckets.clone()).problems());
+        problems
+    }
+
+    /// The region of this name.
+    #[must_use]
+    pub fn region(&self, name: &str) -> Option<&RegionConfig> {
+        self.regions.iter().find(|r| r.name == name)
+    }
+
+    /// The region that suits a source: that of its bucket when the fleet has it, else the first.
+    #[must_use]
+    pub fn home_region(&self, source: &str) -> &str {
+        let bucket = source.strip_prefix("s3://").and_then(|rest| rest.split('/').next());
+        let settings = bucket.and_then(|name| self.buckets.iter().find(|b| b.name == name));
+        settings
+            .and_then(|b| b.region.as_deref())
+            .and_then(|region| self.region(region))
+            .map_or(self.regions[0].name.as_str(), |r| r.name.as_str())
+    }
+
+    /// The store, for a program of this name.
+    ///
+    /// # Errors
+    /// No address, or not one.
+    pub fn store(&self, application: &str) -> Result<Store, ConfigError> {
+        let failed = |problem: String| ConfigError { origin: "database".to_owned(), problems: vec![problem] };
+        let from_env = std::env::var(DATABASE_URL).ok().filter(|url| !url.is_empty());
+        let url = from_env
+            .or_else(|| self.database.url.clone())
+            .ok_or_else(|| failed(format!("set {DATABASE_URL}, or url under [database]")))?;
+        let mut options = StoreOptions::new(url, application);
+        options.pooler = self.database.pooler;
+        if let Some(connections) = self.database.max_connections {
+            options.max_connections = connections;
+        }
+        Store::open(&options).map_err(|e| failed(e.to_string()))
+    }
+
+    /// How buckets are reached.
+    #[must_use]
+    pub fn buckets(&self) -> Arc<Buckets> {
+        Arc::new(Buckets::new(self.buckets.clone()))
+    }
+
+    /// The output store.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub async fn objects(&self, buckets: &Buckets) -> Result<Arc<dyn ObjectStore>, ConfigError> {
+        let failed = |problem: String| ConfigError { origin: "output".to_owned(), problems: vec![problem] };
+        let location: StoreLocation = self.output.parse().map_err(|e| failed(format!("{e}")))?;
+        crate::objects::open(&location, buckets).await.map_err(|e| failed(e.to_string()))
+    }
+}
+
+impl RegionConfig {
+    /// The region's queue.
+    pub async fn queue(&self, store: &Store) -> Arc<dyn Queue> {
+        if self.queue == "postgres" {
+            return Arc::new(PostgresQueue::new(store.pool().clone(), &self.name));
+        }
+        Arc::new(SqsQueue::open(&self.queue, self.dead_letters.as_deref()).await)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: &str = "output = 'out'\n[[regions]]\nname = 'local'\nqueue = 'postgres'\n";
+
+    #[test]
+    fn a_small_file_has_the_usual_times() {
+        let config = Config::parse("test", SMALL).unwrap();
+        assert_eq!(config.timing, Timing::default());
+        assert_eq!(config.home_region("/matches/final.mp4"), "local");
+    }
+
+    #[test]
+    fn all_problems_are_named_at_once() {
+        let text = "output = ''\n[timing]\nheartbeat = 9\nlease = 10\n[[regions]]\nname = 'a'\nqueue = 'x'\n\
+            [[regions]]\nname = 'a'\nqueue = 'postgres'\n";
+        let problems = Config::parse("test", text).unwrap_err().problems;
+        assert!(problems.len() >= 3, "{problems:?}");
+    }
+
+    #[test]
+    fn unknown_keys_are_refused() {
+        assert!(Config::parse("test", &format!("colour = 'red'\n{SMALL}")).is_err());
+    }
+}

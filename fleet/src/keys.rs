@@ -1,0 +1,54 @@
+//! Names of objects: `{organisation}/{job}/…` below the output store's root. Media files carry the attempt that made
+//! them and are written once; playlists have fixed names.
+
+use uuid::Uuid;
+
+/// The multivariant playlist: the commit point of a presentation.
+pub const MASTER: &str = "master.m3u8";
+/// The multivariant playlist of a presentation that still grows.
+pub const WATCH: &str = "watch.m3u8";
+/// Folder of the strips of thumbnails.
+pub const STORYBOARD: &str = "storyboard";
+/// Folder of the poster's versions.
+pub const POSTER: &str = "poster";
+
+/// Prefix of all objects of a job, with the closing slash. A plan that replaces another has a folder of its own.
+#[must_use]
+pub fn job_prefix(organisation: Uuid, job: Uuid, generation: i32) -> String {
+    if generation <= 1 { format!("{organisation}/{job}/") } else { format!("{organisation}/{job}/g{generation}/") }
+}
+
+/// File of a segment, below its rendition's folder.
+#[must_use]
+pub fn segment(index: u64, attempt: i32) -> String {
+    format!("seg_{index:05}_a{attempt}.m4s")
+}
+
+/// File of an init segment, below its rendition's folder. It is named by its content, so that every attempt that makes
+/// the same one writes the same object.
+#[must_use]
+pub fn init(bytes: &[u8]) -> String {
+    // FNV-1a, 64 bits: names, not secrets; whoever differs is refused by comparing names.
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(*b)).wrapping_mul(0x0100_0000_01b3));
+    format!("init_{hash:016x}.mp4")
+}
+
+/// File of a strip of thumbnails or of a poster, below its folder.
+#[must_use]
+pub fn picture(index: u64, attempt: i32) -> String {
+    format!("pic_{index:05}_a{attempt}.jpg")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_attempts_and_contents_apart() {
+        assert_ne!(segment(1, 1), segment(1, 2));
+        assert_eq!(init(b"same"), init(b"same"));
+        assert_ne!(init(b"same"), init(b"samf"));
+        let id = Uuid::nil();
+        assert!(job_prefix(id, id, 2).starts_with(&job_prefix(id, id, 1)));
+    }
+}

@@ -1,0 +1,436 @@
+//! Jobs as people see them: submit, look, cancel, try again, put a minute first.
+
+use serde::Serialize;
+use sqlx::Row;
+use sqlx::types::Json;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{Edge, Store, StoreError, read_json, signed, to_json};
+use crate::failure::FailureCode;
+use crate::ladder::Ladder;
+use crate::plan::JobPlan;
+use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
+
+/// Name of the organisation that exists from the start.
+pub const DEFAULT_ORGANISATION: &str = "default";
+
+/// Number of the chunk that is the plan.
+pub const PLAN_CHUNK: i32 = 0;
+
+/// A job to be.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// Owner.
+    pub organisation: Uuid,
+    /// For people.
+    pub title: String,
+    /// Path, `s3://` or `https://`.
+    pub source: String,
+    /// What to make.
+    pub ladder: Ladder,
+    /// `auto`, `nvenc` or `x264`.
+    pub encoder: String,
+    /// Region that suits the source.
+    pub home_region: String,
+    /// When it should be ready.
+    pub ready_by: Option<OffsetDateTime>,
+}
+
+/// A job in short.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct JobRow {
+    /// Id.
+    pub id: Uuid,
+    /// Owner.
+    pub organisation_id: Uuid,
+    /// State, as a word of [`JobState`].
+    pub state: String,
+    /// For people.
+    pub title: String,
+    /// Path, `s3://` or `https://`.
+    pub source: String,
+    /// Region that suits the source.
+    pub home_region: String,
+    /// Which plan.
+    pub generation: i32,
+    /// Encoder family of the plan.
+    pub backend: Option<String>,
+    /// Output frames expected.
+    pub expected_frames: Option<i64>,
+    /// Output frames, once the end was met.
+    pub end_frames: Option<i64>,
+    /// Damaged places that were found.
+    pub damaged: i64,
+    /// Milliseconds from the start that can be watched.
+    pub watchable_ms: i64,
+    /// Milliseconds of the source, as planned.
+    pub duration_ms: Option<i64>,
+    /// Stable code of a failure.
+    pub failure_code: Option<String>,
+    /// One sentence for the log.
+    pub failure_message: Option<String>,
+    /// When it came.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created_at: OffsetDateTime,
+    /// When its plan was stored.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub planned_at: Option<OffsetDateTime>,
+    /// When it could be watched for the first time.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub first_playable_at: Option<OffsetDateTime>,
+    /// When it ended.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub finished_at: Option<OffsetDateTime>,
+    /// When it should be ready.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ready_by: Option<OffsetDateTime>,
+    /// Sentences a person should know, as a JSON list.
+    pub warnings: serde_json::Value,
+    /// What was published, once it was.
+    pub summary: Option<serde_json::Value>,
+}
+
+impl JobRow {
+    /// The state; a word of a later version counts as running.
+    #[must_use]
+    pub fn job_state(&self) -> JobState {
+        JobState::from_word(&self.state).unwrap_or(JobState::Running)
+    }
+
+    /// The failure's code, when it is one of this version.
+    #[must_use]
+    pub fn code(&self) -> Option<FailureCode> {
+        self.failure_code.as_deref().and_then(FailureCode::from_code)
+    }
+}
+
+/// A chunk, for looking at.
+#[derive(Clone, Debug, Serialize, sqlx::FromRow)]
+pub struct ChunkRow {
+    /// Number within the job; 0 is the plan.
+    pub chunk: i32,
+    /// `plan`, `video` or `audio`.
+    pub kind: String,
+    /// State.
+    pub state: String,
+    /// Attempt.
+    pub attempt: i32,
+    /// First segment.
+    pub first_segment: i64,
+    /// Segment after the last.
+    pub end_segment: Option<i64>,
+    /// Sound track.
+    pub rendition: Option<String>,
+    /// Media seconds.
+    pub seconds: f64,
+    /// Where it was released to.
+    pub region: Option<String>,
+    /// Who holds it.
+    pub worker_id: Option<Uuid>,
+    /// Workers lost on it without progress.
+    pub deaths: i32,
+    /// Tries that failed without progress.
+    pub tries: i32,
+    /// Why the last attempt did not end well.
+    pub last_code: Option<String>,
+    /// In a sentence.
+    pub last_message: Option<String>,
+    /// When it may be released.
+    #[serde(with = "time::serde::rfc3339")]
+    pub not_before: OffsetDateTime,
+    /// When it was released.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub queued_at: Option<OffsetDateTime>,
+    /// When it was claimed.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub claimed_at: Option<OffsetDateTime>,
+    /// Seconds until the lease ends; negative when it has.
+    pub lease_s: Option<f64>,
+}
+
+const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, backend, \
+    expected_frames, end_frames, damaged, watchable_ms, duration_ms, failure_code, failure_message, created_at, planned_at, \
+    first_playable_at, finished_at, ready_by, warnings, summary from touchline.jobs";
+
+impl Store {
+    /// The organisation of this name; made when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ensure_organisation(&self, name: &str, weight: i32) -> Result<Uuid, StoreError> {
+        sqlx::query(
+            "insert into touchline.organisations (id, name, weight) values ($1, $2, $3) on conflict (name) do nothing",
+        )
+        .bind(Uuid::now_v7())
+        .bind(name)
+        .bind(weight)
+        .execute(&self.pool)
+        .await?;
+        let row = sqlx::query("select id from touchline.organisations where name = $1")
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get("id")?)
+    }
+
+    /// Accepts a job: from here on it ends in succeeded, failed or cancelled.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn submit(&self, job: &NewJob) -> Result<Uuid, StoreError> {
+        let id = Uuid::now_v7();
+        let mut tx = self.pool.begin().await?;
+        sqlx::query(
+            "insert into touchline.jobs (id, organisation_id, title, source, ladder, encoder, home_region, ready_by)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)",
+        )
+        .bind(id)
+        .bind(job.organisation)
+        .bind(&job.title)
+        .bind(&job.source)
+        .bind(to_json("ladder", &job.ladder)?)
+        .bind(&job.encoder)
+        .bind(&job.home_region)
+        .bind(job.ready_by)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "with chunk as (insert into touchline.chunks (job_id, chunk, kind, position) values ($1, $2, 'plan', -1))
+             insert into touchline.events (organisation_id, job_id, type) values ($3, $1, 'job.created')",
+        )
+        .bind(id)
+        .bind(PLAN_CHUNK)
+        .bind(job.organisation)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// A job.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`].
+    pub async fn job(&self, id: Uuid) -> Result<JobRow, StoreError> {
+        sqlx::query_as(sqlx::AssertSqlSafe(format!("{JOB_COLUMNS} where id = $1")))
+            .bind(id)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or(StoreError::NoJob(id))
+    }
+
+    /// Jobs whose id starts with `prefix`, at most two: enough to tell whether it names one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn jobs_by_prefix(&self, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
+        let rows = sqlx::query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
+            .bind(prefix.to_ascii_lowercase())
+            .fetch_all(&self.pool)
+            .await?;
+        rows.into_iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
+    /// The newest jobs, of one state when one is given.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn jobs(&self, state: Option<JobState>, limit: u32) -> Result<Vec<JobRow>, StoreError> {
+        let sql = format!("{JOB_COLUMNS} where ($1::text is null or state = $1) order by created_at desc, id limit $2");
+        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(state.map(JobState::as_str))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// The chunks of a job, in the order in which they are released.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn chunks(&self, job: Uuid) -> Result<Vec<ChunkRow>, StoreError> {
+        Ok(sqlx::query_as(
+            "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
+                deaths, tries, last_code, last_message, not_before, queued_at, claimed_at,
+                extract(epoch from lease_until - now())::float8 as lease_s
+             from touchline.chunks where job_id = $1 order by position, chunk",
+        )
+        .bind(job)
+        .fetch_all(&self.pool)
+        .await?)
+    }
+
+    /// The plan of a job; `None` before it has one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn plan(&self, job: Uuid) -> Result<Option<JobPlan>, StoreError> {
+        let row = sqlx::query("select plan from touchline.jobs where id = $1")
+            .bind(job)
+            .fetch_optional(&self.pool)
+            .await?
+            .ok_or(StoreError::NoJob(job))?;
+        let plan: Option<serde_json::Value> = row.try_get("plan")?;
+        plan.map(|value| read_json("plan", value)).transpose()
+    }
+
+    /// Cancels a job that has not ended; its chunks get numbers that nobody holds. `false` when it was cancelled before.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it has ended otherwise.
+    pub async fn cancel(&self, id: Uuid) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let state = lock_job(&mut tx, id).await?;
+        if state == JobState::Cancelled {
+            return Ok(false);
+        }
+        let Ok(to) = state.after(JobEvent::Cancelled) else {
+            return Err(StoreError::Conflict { id, state: state.to_string(), reason: "it has ended already" });
+        };
+        end_job(&mut tx, id, state, to, None).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Fails a job that has not ended. `false` when it has.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn fail(&self, id: Uuid, code: FailureCode, message: &str) -> Result<bool, StoreError> {
+        let mut tx = self.pool.begin().await?;
+        let state = lock_job(&mut tx, id).await?;
+        let Ok(to) = state.after(JobEvent::Failed) else { return Ok(false) };
+        end_job(&mut tx, id, state, to, Some((code, message))).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Tries a failed or cancelled job again; what is committed stays.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when it is at work or has succeeded.
+    pub async fn retry(&self, id: Uuid) -> Result<(), StoreError> {
+        const FAILED: Edge = Edge::chunk(ChunkState::Failed, ChunkEvent::Retried);
+        const CANCELLED: Edge = Edge::chunk(ChunkState::Cancelled, ChunkEvent::Retried);
+        const AFRESH: Edge = Edge::job(JobState::Failed, JobEvent::Retried);
+        const ON: Edge = Edge::job(JobState::Failed, JobEvent::Resumed);
+        let mut tx = self.pool.begin().await?;
+        let state = lock_job(&mut tx, id).await?;
+        if state.after(JobEvent::Retried).is_err() {
+            let reason = "only failed and cancelled jobs are tried again";
+            return Err(StoreError::Conflict { id, state: state.to_string(), reason });
+        }
+        sqlx::query(
+            "update touchline.chunks set state = $2, attempt = attempt + 1, deaths = 0, tries = 0, not_before = now(),
+                region = null, worker_id = null, lease_until = null, finished_at = null, sends = 0
+             where job_id = $1 and state in ($3, $4)",
+        )
+        .bind(id)
+        .bind(FAILED.to)
+        .bind(FAILED.from)
+        .bind(CANCELLED.from)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "with job as (update touchline.jobs set state = case when plan is null then $3 else $4 end,
+                failure_code = null, failure_message = null, finished_at = null, updated_at = now()
+                where id = $1 and state = $2 returning organisation_id)
+             insert into touchline.events (organisation_id, job_id, type)
+             select organisation_id, $1, 'job.retried' from job",
+        )
+        .bind(id)
+        .bind(state.as_str())
+        .bind(AFRESH.to)
+        .bind(ON.to)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Puts the match from `second` on first among what is not yet released.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] before the job has a plan, or after it has ended.
+    pub async fn focus(&self, id: Uuid, second: f64) -> Result<(), StoreError> {
+        let job = self.job(id).await?;
+        let conflict = |reason| StoreError::Conflict { id, state: job.state.clone(), reason };
+        if job.job_state().is_final() {
+            return Err(conflict("it has ended already"));
+        }
+        let plan = self.plan(id).await?.ok_or_else(|| conflict("it has no plan yet"))?;
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a day holds")]
+        let frame = (second * plan.video.rate.as_f64()).clamp(0.0, 1e9) as u64;
+        sqlx::query("update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1")
+            .bind(id)
+            .bind(signed(plan.video.grid.segment_of(frame)))
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    /// What happened to a job, oldest first: type, time, data.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn events(&self, job: Uuid) -> Result<Vec<(String, OffsetDateTime, serde_json::Value)>, StoreError> {
+        Ok(sqlx::query_as("select type, at, data from touchline.events where job_id = $1 order by id")
+            .bind(job)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+}
+
+/// Locks the job's row and gives its state.
+async fn lock_job(tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState, StoreError> {
+    let row = sqlx::query("select state from touchline.jobs where id = $1 for update")
+        .bind(id)
+        .fetch_optional(&mut **tx)
+        .await?
+        .ok_or(StoreError::NoJob(id))?;
+    let word: String = row.try_get("state")?;
+    Ok(JobState::from_word(&word).unwrap_or(JobState::Running))
+}
+
+/// Ends a job badly: its chunks too, under numbers that nobody holds.
+async fn end_job(
+    tx: &mut sqlx::PgTransaction<'_>,
+    id: Uuid,
+    from: JobState,
+    to: JobState,
+    failure: Option<(FailureCode, &str)>,
+) -> Result<(), StoreError> {
+    const ENDED: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::JobEnded);
+    sqlx::query(
+        "with ended as (
+            update touchline.chunks set state = $2, attempt = attempt + 1, worker_id = null, lease_until = null,
+                finished_at = now()
+            where job_id = $1 and state in ('waiting', 'queued', 'running') returning job_id, chunk, attempt)
+         update touchline.attempts a set ended_at = now(), outcome = 'job_ended'
+         from ended e where a.job_id = e.job_id and a.chunk = e.chunk and a.attempt = e.attempt - 1 and a.ended_at is null",
+    )
+    .bind(id)
+    .bind(ENDED.to)
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query(
+        "with job as (
+            update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), failure_code = $4,
+                failure_message = $5 where id = $1 and state = $2 returning organisation_id)
+         insert into touchline.events (organisation_id, job_id, type, data)
+         select organisation_id, $1, 'job.' || $3, $6 from job",
+    )
+    .bind(id)
+    .bind(from.as_str())
+    .bind(to.as_str())
+    .bind(failure.map(|(code, _)| code.as_str()))
+    .bind(failure.map(|(_, message)| message))
+    .bind(Json(failure.map_or_else(
+        || serde_json::json!({}),
+        |(code, message)| serde_json::json!({ "code": code, "message": message, "coach": code.for_coach() }),
+    )))
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,255 @@
+//! Rescue: whatever lost its holder goes on elsewhere, and what cannot go on fails with a code.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use sqlx::Row;
+use uuid::Uuid;
+
+use super::{Edge, Store, StoreError, read_json, seconds};
+use crate::failure::FailureCode;
+use crate::ladder::{Ladder, Top};
+use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
+
+/// Limits of patience.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// Workers that may fall silent on a chunk in a row without committing a segment. The engine is a process of its
+    /// own, so media that kills does not kill a worker; silence mostly is the machine. 5.
+    pub deaths: i32,
+    /// Tries that may fail in a row without committing a segment. 10.
+    pub tries: i32,
+    /// A released chunk that nobody claims is sent again after this; doubles with each time, up to 16 times. 60 s.
+    pub resend_after: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { deaths: 5, tries: 10, resend_after: Duration::from_secs(60) }
+    }
+}
+
+/// A lease that ran out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lost {
+    /// Job.
+    pub job: Uuid,
+    /// Chunk.
+    pub chunk: i32,
+    /// The attempt that is void now.
+    pub attempt: i32,
+    /// Who held it.
+    pub worker: Option<Uuid>,
+    /// Silent workers in a row, this one included.
+    pub deaths: i32,
+}
+
+/// A chunk that was given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// Job.
+    pub job: Uuid,
+    /// Chunk.
+    pub chunk: i32,
+    /// Why.
+    pub code: FailureCode,
+    /// In a sentence.
+    pub message: String,
+}
+
+impl Store {
+    /// Takes chunks back whose lease ran out; their next attempt starts after the last committed segment.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn take_back_lost(&self, limit: u32) -> Result<Vec<Lost>, StoreError> {
+        const LOST: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Lost);
+        let mut tx = self.pool.begin().await?;
+        let rows = sqlx::query(
+            "with lost as (
+                select job_id, chunk, attempt, worker_id,
+                    exists (select from touchline.segments s where s.job_id = c.job_id and s.chunk = c.chunk
+                        and s.attempt = c.attempt) as progressed
+                from touchline.chunks c where state = 'running' and lease_until < now()
+                order by lease_until limit $1 for update skip locked),
+             back as (
+                update touchline.chunks c
+                set state = $3, attempt = c.attempt + 1, worker_id = null, lease_until = null, not_before = now(),
+                    deaths = case when l.progressed then 1 else c.deaths + 1 end
+                from lost l
+                where c.job_id = l.job_id and c.chunk = l.chunk and c.attempt = l.attempt and c.state = $2
+                returning c.job_id, c.chunk, l.attempt, l.worker_id, c.deaths),
+             ended as (
+                update touchline.attempts a set ended_at = now(), outcome = 'lost'
+                from back b where a.job_id = b.job_id and a.chunk = b.chunk and a.attempt = b.attempt)
+             select * from back",
+        )
+        .bind(i64::from(limit))
+        .bind(LOST.from)
+        .bind(LOST.to)
+        .fetch_all(&mut *tx)
+        .await?;
+        let lost: Vec<Lost> = rows
+            .into_iter()
+            .map(|r| {
+                Ok(Lost {
+                    job: r.try_get("job_id")?,
+                    chunk: r.try_get("chunk")?,
+                    attempt: r.try_get("attempt")?,
+                    worker: r.try_get("worker_id")?,
+                    deaths: r.try_get("deaths")?,
+                })
+            })
+            .collect::<Result<_, sqlx::Error>>()?;
+        for one in &lost {
+            super::work::plan_lost(&mut tx, one.job).await?;
+        }
+        tx.commit().await?;
+        Ok(lost)
+    }
+
+    /// Sends a message again for released chunks that nobody claims: it may have been lost. The attempt is the same, so
+    /// a second copy changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn resend(&self, patience: Patience) -> Result<u64, StoreError> {
+        let done = sqlx::query(
+            "with stuck as (
+                select job_id, chunk from touchline.chunks
+                where state = 'queued' and sent_at < now() - make_interval(secs => $1 * power(2, least(sends - 1, 4)))
+                order by sent_at limit 200 for update skip locked),
+             again as (
+                update touchline.chunks c set sent_at = now(), sends = c.sends + 1 from stuck s
+                where c.job_id = s.job_id and c.chunk = s.chunk returning c.region, c.job_id, c.chunk, c.attempt)
+             insert into touchline.outbox (region, job_id, chunk, attempt) select * from again",
+        )
+        .bind(seconds(patience.resend_after))
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Takes back what was released to a region that does not answer, under new attempts.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn recall(&self, region: &str) -> Result<u64, StoreError> {
+        const RECALL: Edge = Edge::chunk(ChunkState::Queued, ChunkEvent::Recalled);
+        let done = sqlx::query(
+            "update touchline.chunks set state = $2, attempt = attempt + 1, not_before = now()
+             where state = 'queued' and state = $1 and region = $3",
+        )
+        .bind(RECALL.from)
+        .bind(RECALL.to)
+        .bind(region)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Chunks of unfinished jobs that no further try will mend.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn given_up(&self, patience: Patience) -> Result<Vec<GivenUp>, StoreError> {
+        let rows = sqlx::query(
+            "select c.job_id, c.chunk, c.state, c.deaths, c.tries, c.last_code, c.last_message
+             from touchline.jobs j join touchline.chunks c on c.job_id = j.id
+             where j.state in ('queued', 'planning', 'running', 'publishing')
+                and (c.state = 'failed' or c.state in ('waiting', 'queued') and (c.deaths >= $1 or c.tries >= $2))
+             order by c.job_id, c.chunk limit 200",
+        )
+        .bind(patience.deaths)
+        .bind(patience.tries)
+        .fetch_all(&self.pool)
+        .await?;
+        rows.into_iter()
+            .map(|r| {
+                let code: Option<String> = r.try_get("last_code")?;
+                let message: Option<String> = r.try_get("last_message")?;
+                let deaths: i32 = r.try_get("deaths")?;
+                let chunk = r.try_get("chunk")?;
+                let job = r.try_get("job_id")?;
+                let failed = r.try_get::<String, _>("state")? == ChunkState::Failed.as_str();
+                Ok(if !failed && deaths >= patience.deaths {
+                    let message = format!("{deaths} workers in a row fell silent on chunk {chunk}");
+                    GivenUp { job, chunk, code: FailureCode::WorkersLost, message }
+                } else {
+                    let code = code.as_deref().and_then(FailureCode::from_code).unwrap_or(FailureCode::Internal);
+                    GivenUp { job, chunk, code, message: message.unwrap_or_default() }
+                })
+            })
+            .collect()
+    }
+
+    /// Withdraws a plan whose copied packets proved unfit, and queues the job again to encode them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn replan_without_copy(&self, job: Uuid) -> Result<bool, StoreError> {
+        const REPLAN: Edge = Edge::job(JobState::Running, JobEvent::Replanned);
+        let mut tx = self.pool.begin().await?;
+        let Some(row) = sqlx::query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
+            .bind(job)
+            .bind(REPLAN.from)
+            .fetch_optional(&mut *tx)
+            .await?
+        else {
+            return Ok(false);
+        };
+        let mut ladder: Ladder = read_json("ladder", row.try_get("ladder")?)?;
+        ladder.top = Top::Encode;
+        // The next plan numbers its chunks from the start; attempts go on, so that no old message fits.
+        let row = sqlx::query("select max(attempt) as attempt from touchline.chunks where job_id = $1")
+            .bind(job)
+            .fetch_one(&mut *tx)
+            .await?;
+        let attempt: i32 = row.try_get("attempt")?;
+        for sql in [
+            "delete from touchline.chunks where job_id = $1",
+            "delete from touchline.renditions where job_id = $1",
+            "delete from touchline.publications where job_id = $1",
+        ] {
+            sqlx::query(sql).bind(job).execute(&mut *tx).await?;
+        }
+        sqlx::query(
+            "insert into touchline.chunks (job_id, chunk, kind, position, attempt) values ($1, 0, 'plan', -1, $2)",
+        )
+        .bind(job)
+        .bind(attempt + 1)
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "update touchline.jobs set state = $3, ladder = $4, plan = null, backend = null, end_frames = null, damaged = 0,
+                watchable_ms = 0, first_playable_at = null, generation = generation + 1, focus_segment = 0,
+                updated_at = now() where id = $1 and state = $2",
+        )
+        .bind(job)
+        .bind(REPLAN.from)
+        .bind(REPLAN.to)
+        .bind(super::to_json("ladder", &ladder)?)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Moves jobs whose last chunk is done to publishing; gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_publishing(&self) -> Result<u64, StoreError> {
+        const DONE: Edge = Edge::job(JobState::Running, JobEvent::ChunksDone);
+        let done = sqlx::query(
+            "update touchline.jobs j set state = $2, updated_at = now()
+             where j.state = 'running' and j.state = $1
+                and not exists (select from touchline.chunks c where c.job_id = j.id and c.state <> 'done')",
+        )
+        .bind(DONE.from)
+        .bind(DONE.to)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected())
+    }
+}

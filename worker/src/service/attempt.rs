@@ -1,0 +1,114 @@
+//! One claimed chunk, from claim to end.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use fleet::failure::{Disposition, FailureCode};
+use fleet::queue::Receipt;
+use fleet::store::work::{Claim, Ending, Work};
+use tracing::Instrument;
+
+use super::commit::{Stop, again};
+use super::lease::Held;
+use super::{Service, audio, plan, video};
+use crate::failure::JobError;
+
+/// First and last wait before another try of the same chunk.
+const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+
+/// Works on a claimed chunk and ends the attempt, one way or another.
+pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) {
+    let id = claim.id;
+    let kind = match &claim.work {
+        Work::Plan => "plan",
+        Work::Video { .. } => "video",
+        Work::Audio { .. } => "audio",
+    };
+    let span = tracing::info_span!("attempt", job.id = %id.job, chunk = id.chunk, attempt = id.attempt, kind);
+    async {
+        let held = service.leases.enter(id, receipt.clone());
+        let progress = held.progress.clone();
+        service.metrics.attempt_started();
+        let outcome = work(service, &claim, held).await;
+        let made = progress.load(Relaxed);
+        match &outcome {
+            Ok(()) => tracing::info!(made, "Finished chunk"),
+            Err(Stop::LeaseLost) => tracing::warn!("the attempt is no longer ours"),
+            Err(Stop::Drained) => tracing::info!(made, "handed back"),
+            Err(Stop::Failed(error)) => tracing::warn!(code = %error.code, %error, "attempt failed"),
+        }
+        service.metrics.attempt_ended(outcome.is_ok());
+        if let Err(stop) = outcome {
+            end(service, &claim, made, stop).await;
+        }
+        service.leases.leave(id);
+        // Last, so that until here somebody would look after the chunk.
+        if let Err(error) = service.queue.delete(&[receipt]).await {
+            tracing::debug!(%error, "the message comes again, and is stale then");
+        }
+    }
+    .instrument(span)
+    .await;
+}
+
+async fn work(service: &Arc<Service>, claim: &Claim, held: Held) -> Result<(), Stop> {
+    let mut lost = held.lost.clone();
+    let mut draining = service.draining.subscribe();
+    let deadline = async {
+        if draining.wait_for(|d| *d).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+        tokio::time::sleep(service.drain).await;
+    };
+    // Dropping the work kills its engine.
+    tokio::select! {
+        outcome = async {
+            match &claim.work {
+                Work::Plan => plan::run(service, claim).await,
+                Work::Video { first, end } => video::run(service, claim, (*first, *end), &held).await,
+                Work::Audio { rendition } => audio::run(service, claim, rendition, &held).await,
+            }
+        } => outcome,
+        _ = lost.wait_for(|l| *l) => Err(Stop::LeaseLost),
+        () = deadline => Err(Stop::Drained),
+    }
+}
+
+/// Records how an attempt ended that did not finish its chunk.
+async fn end(service: &Arc<Service>, claim: &Claim, made: u64, stop: Stop) {
+    let ending = match stop {
+        // The lease's end was recorded by whoever ended it.
+        Stop::LeaseLost => return,
+        Stop::Drained => Ending::HandedBack,
+        Stop::Failed(error) => {
+            service.stash.forget(claim.id.job).await;
+            ending(claim, error)
+        }
+    };
+    let id = claim.id;
+    match again(service, id, || service.store.end_attempt(id, made, &ending)).await {
+        Ok(true) => {}
+        Ok(false) | Err(Stop::LeaseLost) => tracing::debug!("the attempt had been taken away"),
+        Err(other) => tracing::warn!(?other, "the attempt's end was not recorded; its lease will end"),
+    }
+}
+
+/// What a failure means for the chunk.
+fn ending(claim: &Claim, error: JobError) -> Ending {
+    let copies = claim.plan.as_ref().is_some_and(|p| p.video.renditions.iter().any(|r| r.encode.is_none()));
+    let JobError { code, message } = error;
+    // The index promised packets that can be copied, and they were otherwise.
+    if copies && code == FailureCode::Internal && matches!(claim.work, Work::Video { .. }) {
+        return Ending::GaveUp { code: FailureCode::CopyImpossible, message };
+    }
+    match code.disposition() {
+        Disposition::Fail => Ending::GaveUp { code, message },
+        Disposition::Retry => {
+            let growing = TRY_AGAIN.0 * 2_u32.pow(u32::try_from(claim.id.attempt.clamp(0, 5)).unwrap_or(0));
+            let after = growing.min(TRY_AGAIN.1).mul_f64(0.5 + fastrand::f64());
+            Ending::TryAgain { code, message, after }
+        }
+        Disposition::Interrupted => Ending::HandedBack,
+    }
+}

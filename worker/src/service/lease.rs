@@ -1,0 +1,142 @@
+//! Leases: one heartbeat moves all of a worker's leases and the visibility of their messages, tells progress, and brings
+//! back what is no longer ours. A worker that cannot reach the database for as long as a lease lasts stops by itself.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use fleet::queue::Receipt;
+use fleet::store::work::{AttemptId, Beat};
+use fleet::store::workers::WorkerBeat;
+use tokio::sync::watch;
+
+use super::Service;
+use crate::hardware;
+
+/// The running attempts.
+#[derive(Debug, Default)]
+pub(crate) struct Leases(Mutex<HashMap<AttemptId, Lease>>);
+
+#[derive(Debug)]
+struct Lease {
+    receipt: Receipt,
+    progress: Arc<AtomicU64>,
+    lost: watch::Sender<bool>,
+    renewed: Instant,
+}
+
+/// A running attempt's end of its lease; dropping it ends the lease here.
+#[derive(Debug)]
+pub(crate) struct Held {
+    /// Output frames made so far.
+    pub(crate) progress: Arc<AtomicU64>,
+    /// Becomes true when the attempt is no longer ours.
+    pub(crate) lost: watch::Receiver<bool>,
+}
+
+impl Leases {
+    fn map(&self) -> MutexGuard<'_, HashMap<AttemptId, Lease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Enters a claimed attempt.
+    pub(crate) fn enter(&self, id: AttemptId, receipt: Receipt) -> Held {
+        let (sender, lost) = watch::channel(false);
+        let progress = Arc::new(AtomicU64::new(0));
+        let lease = Lease { receipt, progress: progress.clone(), lost: sender, renewed: Instant::now() };
+        self.map().insert(id, lease);
+        Held { progress, lost }
+    }
+
+    /// Takes out an attempt that ended.
+    pub(crate) fn leave(&self, id: AttemptId) {
+        self.map().remove(&id);
+    }
+
+    /// Whether an attempt is held.
+    pub(crate) fn holds(&self, id: AttemptId) -> bool {
+        self.map().get(&id).is_some_and(|l| !*l.lost.borrow())
+    }
+
+    fn beats(&self) -> Vec<Beat> {
+        self.map().iter().map(|(id, l)| Beat { id: *id, progress: l.progress.load(Relaxed) }).collect()
+    }
+
+    /// Notes the answer to a heartbeat that was sent at `sent` with `beats`.
+    fn answered(&self, beats: &[Beat], held: &[AttemptId], sent: Instant) -> Vec<Receipt> {
+        let mut map = self.map();
+        for beat in beats.iter().filter(|b| !held.contains(&b.id)) {
+            // It may have ended in order meanwhile; then it is not in the map.
+            if let Some(lease) = map.get(&beat.id) {
+                tracing::warn!(job.id = %beat.id.job, chunk = beat.id.chunk, attempt = beat.id.attempt, "lease lost");
+                lease.lost.send_replace(true);
+            }
+        }
+        let mut receipts = Vec::new();
+        for id in held {
+            if let Some(lease) = map.get_mut(id) {
+                lease.renewed = sent;
+                receipts.push(lease.receipt.clone());
+            }
+        }
+        receipts
+    }
+
+    /// Gives up leases that were not renewed for as long as they last: somebody else may have them.
+    fn expire(&self, lease: Duration) {
+        for (id, held) in self.map().iter() {
+            if held.renewed.elapsed() > lease && !*held.lost.borrow() {
+                tracing::warn!(job.id = %id.job, chunk = id.chunk, "the lease could not be renewed; stopping");
+                held.lost.send_replace(true);
+            }
+        }
+    }
+}
+
+/// Sends heartbeats for ever.
+pub(super) async fn keep(service: Arc<Service>, every: Duration) {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        beat(&service).await;
+        service.leases.expire(service.lease);
+    }
+}
+
+async fn beat(service: &Arc<Service>) {
+    let beats = service.leases.beats();
+    let sent = Instant::now();
+    match service.store.heartbeat(service.id, &beats, service.lease).await {
+        Ok(held) => {
+            let receipts = service.leases.answered(&beats, &held, sent);
+            if !receipts.is_empty()
+                && let Err(error) = service.queue.extend(&receipts, service.lease).await
+            {
+                // Others may see the messages; the leases keep them from claiming.
+                tracing::debug!(%error, "visibility was not extended");
+            }
+            service.metrics.heartbeat(true);
+        }
+        Err(error) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "heartbeat failed");
+            service.metrics.heartbeat(false);
+        }
+    }
+    let gpu = tokio::task::spawn_blocking(hardware::gpu).await.ok().flatten();
+    service.metrics.gpu(gpu.as_ref());
+    let told = WorkerBeat {
+        busy: u32::try_from(service.busy.load(Relaxed)).unwrap_or(u32::MAX),
+        draining: *service.draining.borrow(),
+        gpu: gpu.and_then(|g| serde_json::to_value(g).ok()),
+    };
+    match service.store.worker_beat(service.id, &told).await {
+        Ok(Some(command)) if command == "drain" && !*service.draining.borrow() => {
+            tracing::info!("the dispatcher asks this worker to end");
+            service.draining.send_replace(true);
+        }
+        Ok(_) => {}
+        Err(error) => tracing::debug!(%error, "the worker's own heartbeat failed"),
+    }
+}
