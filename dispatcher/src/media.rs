@@ -16,7 +16,6 @@ use futures_util::stream;
 const PIECE: u64 = 4 << 20;
 
 /// The routes.
-#[must_use]
 pub fn routes(store: Arc<dyn ObjectStore>) -> Router {
     Router::new()
         .route("/media/{*key}", get(object).options(preflight))

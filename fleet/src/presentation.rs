@@ -71,7 +71,7 @@ impl Playlists {
 #[must_use]
 pub fn playlists(plan: &JobPlan, videos: &[CompleteTrack], audios: &[CompleteTrack]) -> Playlists {
     let tracks = || videos.iter().chain(audios);
-    let target = target_duration(tracks().flat_map(|t| durations(t)));
+    let target = target_duration(tracks().flat_map(durations));
     let mut media: Vec<(String, MediaPlaylist)> =
         tracks().map(|t| (format!("{}/index.m3u8", t.name), media_playlist(t, target))).collect();
     let sound = audios.iter().map(|t| bandwidth(t, target)).fold(Bandwidth { peak: 0, average: 0 }, |most, b| {

@@ -37,7 +37,7 @@ pub struct StoreOptions {
     pub url: String,
     /// Connections at most. A worker needs 4, a dispatcher 10.
     pub max_connections: u32,
-    /// A transaction pooler (PgBouncer, Supavisor) stands between: no named prepared statements.
+    /// A transaction pooler (`PgBouncer`, Supavisor) stands between: no named prepared statements.
     pub pooler: bool,
     /// How long a call waits for a connection: 10 s.
     pub acquire_timeout: Duration,

@@ -1,5 +1,11 @@
 //! Support for the stories: the real worker, the real FFmpeg tools, real media.
 
+pub mod aws;
+pub mod cut;
+pub mod fleet_processes;
+pub mod promises;
+pub mod services;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -12,13 +18,21 @@ use serde_json::Value;
 /// It was not built: `./run test` does that first.
 #[must_use]
 pub fn worker() -> PathBuf {
+    program("worker")
+}
+
+/// A program of this build.
+///
+/// # Panics
+/// It was not built: `./run test` does that first.
+#[must_use]
+pub fn program(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("a program knows its own path");
     // Tests live in target/<profile>/deps, the benchmark beside the worker.
     let folders = own.ancestors().skip(1).take(2);
-    let worker =
-        folders.map(|f| f.join("worker")).find(|w| w.is_file()).unwrap_or_else(|| own.with_file_name("worker"));
-    assert!(worker.is_file(), "{} is missing: run `./run test`, which builds it first", worker.display());
-    worker
+    let path = folders.map(|f| f.join(name)).find(|w| w.is_file()).unwrap_or_else(|| own.with_file_name(name));
+    assert!(path.is_file(), "{} is missing: run `./run test`, which builds it first", path.display());
+    path
 }
 
 /// A finished run of the worker.

@@ -4,13 +4,25 @@
 
 #[path = "stories/coded.rs"]
 mod coded;
+#[path = "stories/cut_off.rs"]
+mod cut_off;
+#[path = "stories/fleet.rs"]
+mod fleet_stories;
 #[path = "stories/killed.rs"]
 mod killed;
+#[path = "stories/local.rs"]
+mod local;
 #[path = "stories/main_job.rs"]
 mod main_job;
 #[path = "stories/manifest.rs"]
 mod manifest;
+#[path = "stories/messages.rs"]
+mod messages;
 #[path = "stories/refused.rs"]
 mod refused;
+#[path = "stories/services.rs"]
+mod services;
+#[path = "stories/store.rs"]
+mod store;
 #[path = "stories/sync.rs"]
 mod sync;

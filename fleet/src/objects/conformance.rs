@@ -1,5 +1,7 @@
 //! What every store promises, as one suite for all.
 
+#![expect(clippy::unwrap_used, reason = "the suite fails by panicking")]
+
 use std::time::Duration;
 
 use bytes::Bytes;

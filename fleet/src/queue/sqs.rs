@@ -46,21 +46,25 @@ fn place(url: &str) -> (Option<String>, Option<String>) {
     (region, Some(parsed.origin().ascii_serialization()))
 }
 
+/// A client for the queue of this URL, with the credentials of the AWS default chain.
 async fn client(url: &str) -> Client {
-    let (region, endpoint) = place(url);
     let shared = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
+    client_from(aws_sdk_sqs::Config::from(&shared), url)
+}
+
+fn client_from(config: aws_sdk_sqs::Config, url: &str) -> Client {
+    let (region, endpoint) = place(url);
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_secs(3))
         // Above the longest wait for a message.
         .operation_attempt_timeout(MAX_WAIT + Duration::from_secs(10))
         .build();
-    let mut config = aws_sdk_sqs::Config::from(&shared)
-        .to_builder()
-        .retry_config(RetryConfig::standard().with_max_attempts(3))
-        .timeout_config(timeouts);
+    let has_region = config.region().is_some();
+    let mut config =
+        config.to_builder().retry_config(RetryConfig::standard().with_max_attempts(3)).timeout_config(timeouts);
     if let Some(region) = region {
         config = config.region(Region::new(region));
-    } else if shared.region().is_none() {
+    } else if !has_region {
         config = config.region(Region::from_static("us-east-1"));
     }
     if let Some(endpoint) = endpoint {
@@ -77,6 +81,16 @@ impl SqsQueue {
             None => None,
         };
         Self { dead, ..Self::one(url).await }
+    }
+
+    /// As [`open`](Self::open), with credentials of the caller's.
+    #[must_use]
+    pub fn with_config(config: &aws_sdk_sqs::Config, url: &str, dead_letters: Option<&str>) -> Self {
+        let one = |url: &str, dead| {
+            let name = url.rsplit('/').next().unwrap_or(url).to_owned();
+            Self { client: client_from(config.clone(), url), url: url.to_owned(), name, dead }
+        };
+        one(url, dead_letters.map(|dead| Box::new(one(dead, None))))
     }
 
     async fn one(url: &str) -> Self {
@@ -216,18 +230,11 @@ impl Queue for SqsQueue {
     }
 }
 
-/// Makes a queue and its dead-letter queue in a region of an endpoint (AWS without one), and gives both URLs. What is
-/// there with the same settings stays.
+/// Makes a queue and its dead-letter queue, and gives both URLs. What is there with the same settings stays.
 ///
 /// # Errors
 /// The service refuses or does not answer.
-pub async fn ensure_queue(endpoint: Option<&str>, region: &str, name: &str) -> Result<(String, String), QueueError> {
-    let shared = aws_config::load_defaults(BehaviorVersion::v2026_01_12()).await;
-    let mut config = aws_sdk_sqs::Config::from(&shared).to_builder().region(Region::new(region.to_owned()));
-    if let Some(endpoint) = endpoint {
-        config = config.endpoint_url(endpoint);
-    }
-    let client = Client::from_conf(config.build());
+pub async fn ensure_queue(client: &Client, name: &str) -> Result<(String, String), QueueError> {
     let missing = |what: &str| QueueError::Unavailable { queue: name.to_owned(), reason: format!("no {what}") };
     let dead = client.create_queue().queue_name(format!("{name}-dead")).send().await.map_err(|e| from_sdk(name, &e))?;
     let dead = dead.queue_url().ok_or_else(|| missing("URL"))?.to_owned();

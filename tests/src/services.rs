@@ -1,0 +1,312 @@
+//! Real services for stories: Postgres and `LocalStack`, started by whoever needs them, ended with the process that did.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a service may take to answer, on a busy machine.
+const START: Duration = Duration::from_secs(120);
+
+/// A port that nobody uses.
+///
+/// # Panics
+/// There is none.
+#[must_use]
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("a bound address").port()
+}
+
+/// A command that the kernel ends with the thread that started it.
+#[must_use]
+pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+/// Runs `work` in a thread that never ends, so that what it starts lives as long as this process.
+fn for_ever<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        if sender.send(work()).is_ok() {
+            loop {
+                std::thread::park();
+            }
+        }
+    });
+    receiver.recv().expect("the service starts")
+}
+
+/// Waits until `ready` says so.
+///
+/// # Panics
+/// It does not within two minutes.
+pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
+    let until = Instant::now() + START;
+    while !ready() {
+        assert!(Instant::now() < until, "{what}: not within {} s", START.as_secs());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// A Postgres server with nothing in it; its data is gone when it is dropped.
+#[derive(Debug)]
+pub struct Postgres {
+    dir: TempDir,
+    port: u16,
+    child: Option<Child>,
+}
+
+impl Postgres {
+    /// The server of this process: databases of its own keep stories apart.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        SHARED.get_or_init(|| for_ever(Self::start))
+    }
+
+    /// Starts a server.
+    ///
+    /// # Panics
+    /// Its programs are missing (`./run test` installs them), or it does not start.
+    #[must_use]
+    pub fn start() -> Self {
+        let dir = tempfile::Builder::new().prefix("touchline-pg").tempdir().expect("a temporary folder");
+        if is_root() {
+            let owned = Command::new("chown").arg("postgres:").arg(dir.path()).status().expect("chown");
+            assert!(owned.success(), "the account `postgres` is missing: `./run test` installs it");
+        }
+        let data = dir.path().join("data");
+        let output = as_postgres(&binary("initdb"))
+            .arg("-D")
+            .arg(&data)
+            .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"])
+            .stdin(Stdio::null())
+            .output()
+            .expect("initdb starts");
+        assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        let mut server = Self { dir, port: free_port(), child: None };
+        server.resume();
+        server
+    }
+
+    /// Starts the server again after [`stop`](Self::stop), at the same port.
+    ///
+    /// # Panics
+    /// It does not start.
+    pub fn resume(&mut self) {
+        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
+        let child = as_postgres(&binary("postgres"))
+            .arg("-D")
+            .arg(self.dir.path().join("data"))
+            .args(["-p", &self.port.to_string(), "-h", "127.0.0.1", "-k", ""])
+            .args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"])
+            .args(["-c", "max_connections=300", "-c", "shared_buffers=64MB"])
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("postgres starts");
+        self.child = Some(child);
+        let pid_file = self.dir.path().join("data/postmaster.pid");
+        wait_for("postgres", || {
+            let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
+            text.lines().nth(7).is_some_and(|state| state.trim() == "ready")
+        });
+    }
+
+    /// Ends the server at once, as a crash would.
+    pub fn stop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            signal(child.id(), "QUIT");
+            let ended = child.wait();
+            println!("postgres ended: {ended:?}");
+        }
+    }
+
+    /// Address of a database.
+    #[must_use]
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// A new database; gives its address.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn create_database(&self) -> String {
+        static NUMBER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        let name = format!("story_{}_{number}", std::process::id());
+        let output = Command::new(binary("psql"))
+            .args(["-qX", &self.url("postgres"), "-c", &format!("create database {name}")])
+            .output()
+            .expect("psql starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        self.url(&name)
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    std::fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
+/// A program of Postgres, which refuses root.
+fn as_postgres(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.args(["--pdeathsig", "QUIT", "--"]).arg(program).current_dir("/");
+    command
+}
+
+fn binary(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let mut folders: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    folders.extend(versions.map(|v| v.path().join("bin")));
+    folders
+        .into_iter()
+        .map(|f| f.join(name))
+        .find(|p| p.is_file())
+        .unwrap_or_else(|| panic!("{name} is missing: `apt-get install postgresql`, as `./run test` does"))
+}
+
+/// Sends a signal by its name.
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    if !status.is_ok_and(|s| s.success()) {
+        println!("process {pid} was gone already");
+    }
+}
+
+/// SQS and S3 on this machine.
+#[derive(Debug)]
+pub struct LocalStack {
+    _dir: TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl LocalStack {
+    /// The one of this process. Queues and buckets get names of their own.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<LocalStack> = OnceLock::new();
+        SHARED.get_or_init(|| for_ever(Self::start))
+    }
+
+    /// Installs it on first use, starts it, and waits until it answers.
+    ///
+    /// # Panics
+    /// It cannot be installed or does not answer.
+    #[must_use]
+    pub fn start() -> Self {
+        let venv = installed();
+        let dir = tempfile::Builder::new().prefix("touchline-ls").tempdir().expect("a temporary folder");
+        let port = free_port();
+        let address = format!("127.0.0.1:{port}");
+        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let child = tied(venv.join("bin/python"))
+            .args(["-m", "localstack.runtime.main"])
+            .env_clear()
+            .env("PATH", format!("{}:/usr/bin:/bin", venv.join("bin").display()))
+            .env("HOME", dir.path())
+            .env("LANG", "C.UTF-8")
+            .env("FILESYSTEM_ROOT", dir.path().join("fs"))
+            .env("GATEWAY_LISTEN", &address)
+            .env("LOCALSTACK_HOST", &address)
+            // The usual server listens on all interfaces whatever it is told.
+            .env("GATEWAY_SERVER", "hypercorn")
+            .env("SQS_ENDPOINT_STRATEGY", "path")
+            .env("S3_SKIP_SIGNATURE_VALIDATION", "0")
+            .env("SERVICES", "sqs,s3")
+            .env("DISABLE_EVENTS", "1")
+            .env("SKIP_SSL_CERT_DOWNLOAD", "1")
+            .env("DNS_ADDRESS", "0")
+            .env("OVERRIDE_IN_DOCKER", "0")
+            .env("LS_LOG", "warning")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log"))
+            .stderr(log)
+            .spawn()
+            .expect("setpriv of util-linux starts");
+        let stack = Self { _dir: dir, child, port };
+        wait_for("LocalStack", || http_get(stack.port, "/_localstack/health").is_some_and(|a| a.contains("200")));
+        stack
+    }
+
+    /// Address of all its services.
+    #[must_use]
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Port on the loopback interface.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Drop for LocalStack {
+    fn drop(&mut self) {
+        // It often hangs when asked to end; its state is worth nothing.
+        signal(self.child.id(), "KILL");
+        let ended = self.child.wait();
+        println!("LocalStack ended: {ended:?}");
+    }
+}
+
+/// The first bytes of the answer to a GET.
+fn http_get(port: u16, path: &str) -> Option<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
+    stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+    let request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).ok()?;
+    let mut answer = [0; 64];
+    let read = stream.read(&mut answer).ok()?;
+    Some(String::from_utf8_lossy(&answer[..read]).into_owned())
+}
+
+/// The Python environment with `LocalStack`, below the target folder; made on first use.
+fn installed() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let target = root.join("target");
+    let venv = target.join("venv-localstack");
+    let requirements = root.join("tests/localstack/requirements.txt");
+    // Two test programs may come here at the same time.
+    let lock = std::fs::File::create(target.join("venv-localstack.lock")).expect("the target folder can be written");
+    lock.lock().expect("a file can be locked");
+    let wanted = std::fs::read_to_string(&requirements).expect("the list of packages is in the repository");
+    let stamp = venv.join("installed");
+    if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return venv;
+    }
+    println!("installing LocalStack into {}", venv.display());
+    let run = |what: &str, command: &mut Command| {
+        let output = command.stdin(Stdio::null()).output();
+        let output = output.unwrap_or_else(|e| panic!("{what}: {e}; `./run test` installs what is missing"));
+        assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let python = ["/usr/bin/python3.11", "/usr/bin/python3"].iter().find(|p| Path::new(p).exists());
+    let python = python.expect("Python 3.11 is installed: `apt-get install python3 python3-venv`");
+    run("python3 -m venv", Command::new(python).args(["-m", "venv"]).arg(&venv));
+    let pip = venv.join("bin/pip");
+    run("pip install", Command::new(pip).args(["install", "-q", "--no-deps", "-r"]).arg(&requirements));
+    std::fs::write(&stamp, wanted).expect("the target folder can be written");
+    venv
+}
