@@ -223,7 +223,7 @@ impl RegionConfig {
     /// The region's queue.
     pub async fn queue(&self, store: &Store) -> Arc<dyn Queue> {
         if self.queue == "postgres" {
-            return Arc::new(PostgresQueue::new(store.pool().clone(), &self.name));
+            return Arc::new(PostgresQueue::new(store.clone(), &self.name));
         }
         Arc::new(SqsQueue::open(&self.queue, self.dead_letters.as_deref()).await)
     }

@@ -19,8 +19,9 @@ pub mod workers;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::PgPool;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::query::{Query, QueryAs};
+use sqlx::{FromRow, PgPool, Postgres, SqlSafeStr};
 
 use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
 
@@ -28,6 +29,8 @@ use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
 #[derive(Clone, Debug)]
 pub struct Store {
     pool: PgPool,
+    /// Statements get names and are kept for the next call: one round trip less. Not through a transaction pooler.
+    named: bool,
 }
 
 /// How the store is reached.
@@ -137,7 +140,6 @@ impl Store {
             .map_err(StoreError::BadUrl)?
             .application_name(&options.application);
         if options.pooler {
-            // Without a cache statements are unnamed, and live within their transaction.
             connect = connect.statement_cache_capacity(0);
         }
         let pool = PgPoolOptions::new()
@@ -145,7 +147,19 @@ impl Store {
             .acquire_timeout(options.acquire_timeout)
             .idle_timeout(Duration::from_secs(60))
             .connect_lazy_with(connect);
-        Ok(Self { pool })
+        Ok(Self { pool, named: !options.pooler })
+    }
+
+    /// A statement that suits what stands between us and the server.
+    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
+        sqlx::query(sql).persistent(self.named)
+    }
+
+    pub(crate) fn query_as<'q, O>(&self, sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, O, PgArguments>
+    where
+        O: for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_as(sql).persistent(self.named)
     }
 
     /// The pool, for what lives in the same database beside the store.
@@ -159,7 +173,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Unavailable`].
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
+        self.query("select 1").execute(&self.pool).await?;
         Ok(())
     }
 
@@ -181,7 +195,7 @@ impl Store {
     /// # Errors
     /// This login may not.
     pub async fn ensure_database(&self, name: &str) -> Result<(), StoreError> {
-        let sql = sqlx::query_scalar::<_, Option<String>>(
+        let (sql,): (Option<String>,) = self.query_as(
             "select case when exists (select from pg_database where datname = $1) then null
                 else format('create database %I', $1::text) end",
         )
@@ -190,7 +204,7 @@ impl Store {
         .await?;
         if let Some(sql) = sql {
             // The name was quoted by Postgres itself.
-            sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
+            self.query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
         }
         Ok(())
     }
@@ -201,7 +215,7 @@ impl Store {
     /// # Errors
     /// This login may not.
     pub async fn ensure_worker_login(&self, login: &str, password: &str) -> Result<bool, StoreError> {
-        let (exists, sql): (bool, String) = sqlx::query_as(
+        let (exists, sql): (bool, String) = self.query_as(
             "select exists (select from pg_roles where rolname = $1),
                 format(case when exists (select from pg_roles where rolname = $1) then 'alter' else 'create' end
                     || ' role %I login password %L', $1::text, $2::text)",
@@ -211,7 +225,7 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         // Name and password were quoted by Postgres itself.
-        sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
+        self.query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
         self.grant_worker(login).await?;
         Ok(exists)
     }
@@ -221,12 +235,12 @@ impl Store {
     /// # Errors
     /// There is no such login, or this one may not grant.
     pub async fn grant_worker(&self, login: &str) -> Result<(), StoreError> {
-        let row = sqlx::query_scalar::<_, String>("select format('grant touchline_worker to %I', $1::text)")
+        let (sql,): (String,) = self.query_as("select format('grant touchline_worker to %I', $1::text)")
             .bind(login)
             .fetch_one(&self.pool)
             .await?;
         // The name was quoted by Postgres itself.
-        sqlx::query(sqlx::AssertSqlSafe(row)).execute(&self.pool).await?;
+        self.query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
         Ok(())
     }
 }

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use sqlx::types::Json;
-use sqlx::{PgPool, Row};
+use sqlx::Row;
 use uuid::Uuid;
 
 use super::{Depth, MAX_BATCH, MESSAGE_VERSION, Message, Queue, QueueError, Receipt, Received};
+use crate::store::Store;
 
 /// First and last wait between two looks.
 const LOOK: (Duration, Duration) = (Duration::from_millis(50), Duration::from_millis(400));
@@ -19,7 +20,7 @@ const MAX_RECEIVES: i32 = 20;
 /// A queue in the table `touchline.queue_messages`.
 #[derive(Debug)]
 pub struct PostgresQueue {
-    pool: PgPool,
+    store: Store,
     name: String,
     dead: Option<Box<PostgresQueue>>,
 }
@@ -27,9 +28,9 @@ pub struct PostgresQueue {
 impl PostgresQueue {
     /// The queue of this name, and its dead letters.
     #[must_use]
-    pub fn new(pool: PgPool, name: &str) -> Self {
-        let dead = Self { pool: pool.clone(), name: format!("{name}-dead"), dead: None };
-        Self { pool, name: name.to_owned(), dead: Some(Box::new(dead)) }
+    pub fn new(store: Store, name: &str) -> Self {
+        let dead = Self { store: store.clone(), name: format!("{name}-dead"), dead: None };
+        Self { store, name: name.to_owned(), dead: Some(Box::new(dead)) }
     }
 
     fn error(&self, error: sqlx::Error) -> QueueError {
@@ -46,20 +47,20 @@ impl PostgresQueue {
     /// Moves messages that were received too often to the dead letters.
     async fn bury(&self) -> Result<(), sqlx::Error> {
         let Some(dead) = &self.dead else { return Ok(()) };
-        sqlx::query(
+        self.store.query(
             "update touchline.queue_messages set queue = $2, visible_at = now(), receive_count = 0, delivery = null
              where queue = $1 and visible_at <= now() and receive_count >= $3",
         )
         .bind(&self.name)
         .bind(&dead.name)
         .bind(MAX_RECEIVES)
-        .execute(&self.pool)
+        .execute(self.store.pool())
         .await?;
         Ok(())
     }
 
     async fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, sqlx::Error> {
-        let rows = sqlx::query(
+        let rows = self.store.query(
             "update touchline.queue_messages set visible_at = now() + make_interval(secs => $3),
                 receive_count = receive_count + 1, delivery = gen_random_uuid()
              where id in (
@@ -70,7 +71,7 @@ impl PostgresQueue {
         .bind(&self.name)
         .bind(i64::try_from(max.min(MAX_BATCH)).unwrap_or(1))
         .bind(visibility.as_secs_f64())
-        .fetch_all(&self.pool)
+        .fetch_all(self.store.pool())
         .await?;
         let mut received = Vec::with_capacity(rows.len());
         for row in rows {
@@ -103,10 +104,10 @@ fn parts(receipts: &[Receipt]) -> (Vec<i64>, Vec<Uuid>) {
 impl Queue for PostgresQueue {
     async fn send(&self, messages: &[Message]) -> Result<Vec<usize>, QueueError> {
         let bodies: Vec<Json<&Message>> = messages.iter().take(MAX_BATCH).map(Json).collect();
-        sqlx::query("insert into touchline.queue_messages (queue, body) select $1, unnest($2::jsonb[])")
+        self.store.query("insert into touchline.queue_messages (queue, body) select $1, unnest($2::jsonb[])")
             .bind(&self.name)
             .bind(&bodies)
-            .execute(&self.pool)
+            .execute(self.store.pool())
             .await
             .map_err(|e| self.error(e))?;
         Ok((0..bodies.len()).collect())
@@ -129,14 +130,14 @@ impl Queue for PostgresQueue {
 
     async fn extend(&self, receipts: &[Receipt], visibility: Duration) -> Result<(), QueueError> {
         let (ids, deliveries) = parts(receipts);
-        sqlx::query(
+        self.store.query(
             "update touchline.queue_messages q set visible_at = now() + make_interval(secs => $3)
              from unnest($1::bigint[], $2::uuid[]) r(id, delivery) where q.id = r.id and q.delivery = r.delivery",
         )
         .bind(&ids)
         .bind(&deliveries)
         .bind(visibility.as_secs_f64())
-        .execute(&self.pool)
+        .execute(self.store.pool())
         .await
         .map_err(|e| self.error(e))?;
         Ok(())
@@ -144,26 +145,26 @@ impl Queue for PostgresQueue {
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), QueueError> {
         let (ids, deliveries) = parts(receipts);
-        sqlx::query(
+        self.store.query(
             "delete from touchline.queue_messages q using unnest($1::bigint[], $2::uuid[]) r(id, delivery)
              where q.id = r.id and q.delivery = r.delivery",
         )
         .bind(&ids)
         .bind(&deliveries)
-        .execute(&self.pool)
+        .execute(self.store.pool())
         .await
         .map_err(|e| self.error(e))?;
         Ok(())
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        let row = sqlx::query(
+        let row = self.store.query(
             "select count(*) filter (where visible_at <= now()) as visible,
                 count(*) filter (where visible_at > now()) as in_flight
              from touchline.queue_messages where queue = $1",
         )
         .bind(&self.name)
-        .fetch_one(&self.pool)
+        .fetch_one(self.store.pool())
         .await
         .map_err(|e| self.error(e))?;
         let count = |name: &str| row.try_get::<i64, _>(name).ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);

@@ -159,7 +159,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn ensure_organisation(&self, name: &str, weight: i32) -> Result<Uuid, StoreError> {
-        sqlx::query(
+        self.query(
             "insert into touchline.organisations (id, name, weight) values ($1, $2, $3) on conflict (name) do nothing",
         )
         .bind(Uuid::now_v7())
@@ -167,7 +167,7 @@ impl Store {
         .bind(weight)
         .execute(&self.pool)
         .await?;
-        let row = sqlx::query("select id from touchline.organisations where name = $1")
+        let row = self.query("select id from touchline.organisations where name = $1")
             .bind(name)
             .fetch_one(&self.pool)
             .await?;
@@ -181,7 +181,7 @@ impl Store {
     pub async fn submit(&self, job: &NewJob) -> Result<Uuid, StoreError> {
         let id = Uuid::now_v7();
         let mut tx = self.pool.begin().await?;
-        sqlx::query(
+        self.query(
             "insert into touchline.jobs (id, organisation_id, title, source, ladder, encoder, home_region, ready_by)
              values ($1, $2, $3, $4, $5, $6, $7, $8)",
         )
@@ -195,7 +195,7 @@ impl Store {
         .bind(job.ready_by)
         .execute(&mut *tx)
         .await?;
-        sqlx::query(
+        self.query(
             "with chunk as (insert into touchline.chunks (job_id, chunk, kind, position) values ($1, $2, 'plan', -1))
              insert into touchline.events (organisation_id, job_id, type) values ($3, $1, 'job.created')",
         )
@@ -213,7 +213,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`].
     pub async fn job(&self, id: Uuid) -> Result<JobRow, StoreError> {
-        sqlx::query_as(sqlx::AssertSqlSafe(format!("{JOB_COLUMNS} where id = $1")))
+        self.query_as(sqlx::AssertSqlSafe(format!("{JOB_COLUMNS} where id = $1")))
             .bind(id)
             .fetch_optional(&self.pool)
             .await?
@@ -225,7 +225,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn jobs_by_prefix(&self, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
-        let rows = sqlx::query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
+        let rows = self.query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
             .bind(prefix.to_ascii_lowercase())
             .fetch_all(&self.pool)
             .await?;
@@ -238,7 +238,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn jobs(&self, state: Option<JobState>, limit: u32) -> Result<Vec<JobRow>, StoreError> {
         let sql = format!("{JOB_COLUMNS} where ($1::text is null or state = $1) order by created_at desc, id limit $2");
-        Ok(sqlx::query_as(sqlx::AssertSqlSafe(sql))
+        Ok(self.query_as(sqlx::AssertSqlSafe(sql))
             .bind(state.map(JobState::as_str))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
@@ -250,7 +250,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn chunks(&self, job: Uuid) -> Result<Vec<ChunkRow>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(self.query_as(
             "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
                 deaths, tries, last_code, last_message, not_before, queued_at, claimed_at,
                 extract(epoch from lease_until - now())::float8 as lease_s
@@ -266,7 +266,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn plan(&self, job: Uuid) -> Result<Option<JobPlan>, StoreError> {
-        let row = sqlx::query("select plan from touchline.jobs where id = $1")
+        let row = self.query("select plan from touchline.jobs where id = $1")
             .bind(job)
             .fetch_optional(&self.pool)
             .await?
@@ -281,14 +281,14 @@ impl Store {
     /// [`StoreError::Conflict`] when it has ended otherwise.
     pub async fn cancel(&self, id: Uuid) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let state = lock_job(&mut tx, id).await?;
+        let state = lock_job(self, &mut tx, id).await?;
         if state == JobState::Cancelled {
             return Ok(false);
         }
         let Ok(to) = state.after(JobEvent::Cancelled) else {
             return Err(StoreError::Conflict { id, state: state.to_string(), reason: "it has ended already" });
         };
-        end_job(&mut tx, id, state, to, None).await?;
+        end_job(self, &mut tx, id, state, to, None).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -299,9 +299,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn fail(&self, id: Uuid, code: FailureCode, message: &str) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let state = lock_job(&mut tx, id).await?;
+        let state = lock_job(self, &mut tx, id).await?;
         let Ok(to) = state.after(JobEvent::Failed) else { return Ok(false) };
-        end_job(&mut tx, id, state, to, Some((code, message))).await?;
+        end_job(self, &mut tx, id, state, to, Some((code, message))).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -316,12 +316,12 @@ impl Store {
         const AFRESH: Edge = Edge::job(JobState::Failed, JobEvent::Retried);
         const ON: Edge = Edge::job(JobState::Failed, JobEvent::Resumed);
         let mut tx = self.pool.begin().await?;
-        let state = lock_job(&mut tx, id).await?;
+        let state = lock_job(self, &mut tx, id).await?;
         if state.after(JobEvent::Retried).is_err() {
             let reason = "only failed and cancelled jobs are tried again";
             return Err(StoreError::Conflict { id, state: state.to_string(), reason });
         }
-        sqlx::query(
+        self.query(
             "update touchline.chunks set state = $2, attempt = attempt + 1, deaths = 0, tries = 0, not_before = now(),
                 region = null, worker_id = null, lease_until = null, finished_at = null, sends = 0
              where job_id = $1 and state in ($3, $4)",
@@ -332,7 +332,7 @@ impl Store {
         .bind(CANCELLED.from)
         .execute(&mut *tx)
         .await?;
-        sqlx::query(
+        self.query(
             "with job as (update touchline.jobs set state = case when plan is null then $3 else $4 end,
                 failure_code = null, failure_message = null, finished_at = null, updated_at = now()
                 where id = $1 and state = $2 returning organisation_id)
@@ -362,7 +362,7 @@ impl Store {
         let plan = self.plan(id).await?.ok_or_else(|| conflict("it has no plan yet"))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a day holds")]
         let frame = (second * plan.video.rate.as_f64()).clamp(0.0, 1e9) as u64;
-        sqlx::query("update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1")
+        self.query("update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1")
             .bind(id)
             .bind(signed(plan.video.grid.segment_of(frame)))
             .execute(&self.pool)
@@ -375,7 +375,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn events(&self, job: Uuid) -> Result<Vec<(String, OffsetDateTime, serde_json::Value)>, StoreError> {
-        Ok(sqlx::query_as("select type, at, data from touchline.events where job_id = $1 order by id")
+        Ok(self.query_as("select type, at, data from touchline.events where job_id = $1 order by id")
             .bind(job)
             .fetch_all(&self.pool)
             .await?)
@@ -383,8 +383,8 @@ impl Store {
 }
 
 /// Locks the job's row and gives its state.
-async fn lock_job(tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState, StoreError> {
-    let row = sqlx::query("select state from touchline.jobs where id = $1 for update")
+async fn lock_job(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState, StoreError> {
+    let row = store.query("select state from touchline.jobs where id = $1 for update")
         .bind(id)
         .fetch_optional(&mut **tx)
         .await?
@@ -395,6 +395,7 @@ async fn lock_job(tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState
 
 /// Ends a job badly: its chunks too, under numbers that nobody holds.
 async fn end_job(
+    store: &Store,
     tx: &mut sqlx::PgTransaction<'_>,
     id: Uuid,
     from: JobState,
@@ -402,7 +403,7 @@ async fn end_job(
     failure: Option<(FailureCode, &str)>,
 ) -> Result<(), StoreError> {
     const ENDED: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::JobEnded);
-    sqlx::query(
+    store.query(
         "with ended as (
             update touchline.chunks set state = $2, attempt = attempt + 1, worker_id = null, lease_until = null,
                 finished_at = now()
@@ -414,7 +415,7 @@ async fn end_job(
     .bind(ENDED.to)
     .execute(&mut **tx)
     .await?;
-    sqlx::query(
+    store.query(
         "with job as (
             update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), failure_code = $4,
                 failure_message = $5 where id = $1 and state = $2 returning organisation_id)

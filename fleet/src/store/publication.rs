@@ -73,6 +73,7 @@ impl CommittedFile {
 #[derive(Debug)]
 pub struct PublicationLock {
     tx: sqlx::PgTransaction<'static>,
+    store: Store,
     job: Uuid,
     /// Segments that are listed.
     pub listed: u64,
@@ -88,7 +89,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn growth(&self) -> Result<Vec<Growth>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select j.id, j.state = 'publishing' as publishing, r.name, r.kind, r.ended,
                 coalesce(p.listed, 0) as listed, extract(epoch from now() - p.appended_at)::float8 as appended_s,
                 coalesce(p.listed, 0) + (
@@ -124,13 +125,13 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn lock_publication(&self, job: Uuid) -> Result<Option<PublicationLock>, StoreError> {
-        sqlx::query("insert into touchline.publications (job_id) values ($1) on conflict do nothing")
+        self.query("insert into touchline.publications (job_id) values ($1) on conflict do nothing")
             .bind(job)
             .execute(&self.pool)
             .await?;
         let mut tx = self.pool.begin().await?;
-        sqlx::query("set local idle_in_transaction_session_timeout = '30s'").execute(&mut *tx).await?;
-        let row = sqlx::query(
+        self.query("set local idle_in_transaction_session_timeout = '30s'").execute(&mut *tx).await?;
+        let row = self.query(
             "select listed, etags, master from touchline.publications where job_id = $1 for update skip locked",
         )
         .bind(job)
@@ -143,6 +144,7 @@ impl Store {
             etags: etags.0,
             master: row.try_get("master")?,
             tx,
+            store: self.clone(),
             job,
         }))
     }
@@ -157,7 +159,7 @@ impl Store {
         rendition: &str,
         end: u64,
     ) -> Result<Vec<ListedSegment>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select index, uri, seconds from touchline.segments
              where job_id = $1 and rendition = $2 and index < $3 order by index",
         )
@@ -182,7 +184,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn files(&self, job: Uuid, rendition: &str) -> Result<Vec<CommittedFile>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select index, uri, bytes, first, count, facts from touchline.segments
              where job_id = $1 and rendition = $2 order by index",
         )
@@ -209,7 +211,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn publishing(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        let rows = sqlx::query("select id from touchline.jobs where state = 'publishing' order by updated_at limit $1")
+        let rows = self.query("select id from touchline.jobs where state = 'publishing' order by updated_at limit $1")
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
@@ -223,7 +225,7 @@ impl PublicationLock {
     /// # Errors
     /// [`StoreError`].
     pub async fn grown(mut self, listed: u64, watchable_ms: u64) -> Result<(), StoreError> {
-        sqlx::query(
+        self.store.query(
             "update touchline.publications set appended_at = case when listed < $2 then now() else appended_at end,
                 listed = $2, etags = $3, master = $4
              where job_id = $1",
@@ -234,7 +236,7 @@ impl PublicationLock {
         .bind(self.master)
         .execute(&mut *self.tx)
         .await?;
-        sqlx::query(
+        self.store.query(
             "with before as (select id, first_playable_at from touchline.jobs where id = $1),
              job as (
                 update touchline.jobs set watchable_ms = greatest(watchable_ms, $2),
@@ -259,7 +261,7 @@ impl PublicationLock {
     /// [`StoreError`].
     pub async fn publish(mut self, done: &Publication) -> Result<bool, StoreError> {
         const PUBLISHED: Edge = Edge::job(JobState::Publishing, JobEvent::Published);
-        let row = sqlx::query(
+        let row = self.store.query(
             "with job as (
                 update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), summary = $4,
                     watchable_ms = $5, duration_ms = $5, warnings = warnings || $6,
@@ -283,7 +285,7 @@ impl PublicationLock {
         .bind(signed(done.segments))
         .fetch_one(&mut *self.tx)
         .await?;
-        sqlx::query("update touchline.publications set listed = $2, etags = $3 where job_id = $1")
+        self.store.query("update touchline.publications set listed = $2, etags = $3 where job_id = $1")
             .bind(self.job)
             .bind(signed(self.listed))
             .bind(Json(&self.etags))

@@ -53,7 +53,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn candidates(&self, limit: u32) -> Result<Vec<Candidate>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "with active as (
                 select j.id, j.organisation_id, o.weight, j.ready_by, j.created_at, j.home_region, j.focus_segment,
                     greatest(8, $1 * 4 / count(*) over ()) as most
@@ -112,7 +112,7 @@ impl Store {
         let chunks: Vec<i32> = chosen.iter().map(|(c, _)| c.chunk).collect();
         let attempts: Vec<i32> = chosen.iter().map(|(c, _)| c.attempt).collect();
         let regions: Vec<&str> = chosen.iter().map(|(_, region)| region.as_str()).collect();
-        let done = sqlx::query(
+        let done = self.query(
             "with released as (
                 update touchline.chunks c
                 set state = $6, region = u.region, queued_at = now(), sent_at = now(), sends = 1
@@ -137,7 +137,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn region_loads(&self, alive_s: f64) -> Result<Vec<RegionLoad>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(self.query_as(
             "select region, coalesce(sum(queued), 0)::bigint as queued, coalesce(sum(running), 0)::bigint as running,
                 coalesce(sum(slots), 0)::bigint as slots, coalesce(sum(workers), 0)::bigint as workers
              from (
@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn backlog(&self) -> Result<(u64, f64), StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "select count(*) as chunks, coalesce(sum(c.seconds), 0)::float8 as seconds
              from touchline.jobs j join touchline.chunks c on c.job_id = j.id and c.state in ('waiting', 'queued', 'running')
              where j.state in ('queued', 'planning', 'running')",
@@ -189,7 +189,7 @@ impl Store {
         let messages: Vec<Message> = rows.iter().map(|r| r.message).collect();
         let accepted = send(&messages).await?;
         let ids: Vec<i64> = accepted.iter().filter_map(|i| rows.get(*i)).map(|r| r.id).collect();
-        sqlx::query("delete from touchline.outbox where id = any($1)")
+        self.query("delete from touchline.outbox where id = any($1)")
             .bind(&ids)
             .execute(&self.pool)
             .await
@@ -199,7 +199,7 @@ impl Store {
 
     /// Takes messages under a short reservation, so that two relays do not send the same ones at the same time.
     async fn outbox(&self, region: &str, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "update touchline.outbox set not_before = now() + interval '10 seconds'
              where id in (
                 select id from touchline.outbox where region = $1 and not_before <= now()
@@ -224,7 +224,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn clear_outbox(&self, region: &str) -> Result<u64, StoreError> {
         let done =
-            sqlx::query("delete from touchline.outbox where region = $1").bind(region).execute(&self.pool).await?;
+            self.query("delete from touchline.outbox where region = $1").bind(region).execute(&self.pool).await?;
         Ok(done.rows_affected())
     }
 
@@ -233,7 +233,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn outbox_depth(&self) -> Result<u64, StoreError> {
-        let row = sqlx::query("select count(*) as n from touchline.outbox").fetch_one(&self.pool).await?;
+        let row = self.query("select count(*) as n from touchline.outbox").fetch_one(&self.pool).await?;
         Ok(unsigned(row.try_get("n")?))
     }
 
@@ -243,7 +243,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn ahead_of(&self, job: Uuid, position: i64) -> Result<u64, StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "select count(*) as n from touchline.chunks c join touchline.jobs j on j.id = c.job_id
              where c.state in ('waiting', 'queued') and j.state in ('queued', 'planning', 'running') and c.job_id <> $1
                 and c.position <= $2",

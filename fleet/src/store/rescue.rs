@@ -65,7 +65,7 @@ impl Store {
     pub async fn take_back_lost(&self, limit: u32) -> Result<Vec<Lost>, StoreError> {
         const LOST: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Lost);
         let mut tx = self.pool.begin().await?;
-        let rows = sqlx::query(
+        let rows = self.query(
             "with lost as (
                 select job_id, chunk, attempt, worker_id,
                     exists (select from touchline.segments s where s.job_id = c.job_id and s.chunk = c.chunk
@@ -102,7 +102,7 @@ impl Store {
             })
             .collect::<Result<_, sqlx::Error>>()?;
         for one in &lost {
-            super::work::plan_lost(&mut tx, one.job).await?;
+            super::work::plan_lost(self, &mut tx, one.job).await?;
         }
         tx.commit().await?;
         Ok(lost)
@@ -114,7 +114,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn resend(&self, patience: Patience) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let done = self.query(
             "with stuck as (
                 select job_id, chunk from touchline.chunks
                 where state = 'queued' and sent_at < now() - make_interval(secs => $1 * power(2, least(sends - 1, 4)))
@@ -136,7 +136,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn recall(&self, region: &str) -> Result<u64, StoreError> {
         const RECALL: Edge = Edge::chunk(ChunkState::Queued, ChunkEvent::Recalled);
-        let done = sqlx::query(
+        let done = self.query(
             "update touchline.chunks set state = $2, attempt = attempt + 1, not_before = now()
              where state = 'queued' and state = $1 and region = $3",
         )
@@ -153,7 +153,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn given_up(&self, patience: Patience) -> Result<Vec<GivenUp>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select c.job_id, c.chunk, c.state, c.deaths, c.tries, c.last_code, c.last_message
              from touchline.jobs j join touchline.chunks c on c.job_id = j.id
              where j.state in ('queued', 'planning', 'running', 'publishing')
@@ -190,7 +190,7 @@ impl Store {
     pub async fn replan_without_copy(&self, job: Uuid) -> Result<bool, StoreError> {
         const REPLAN: Edge = Edge::job(JobState::Running, JobEvent::Replanned);
         let mut tx = self.pool.begin().await?;
-        let Some(row) = sqlx::query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
+        let Some(row) = self.query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
             .bind(job)
             .bind(REPLAN.from)
             .fetch_optional(&mut *tx)
@@ -201,7 +201,7 @@ impl Store {
         let mut ladder: Ladder = read_json("ladder", row.try_get("ladder")?)?;
         ladder.top = Top::Encode;
         // The next plan numbers its chunks from the start; attempts go on, so that no old message fits.
-        let row = sqlx::query("select max(attempt) as attempt from touchline.chunks where job_id = $1")
+        let row = self.query("select max(attempt) as attempt from touchline.chunks where job_id = $1")
             .bind(job)
             .fetch_one(&mut *tx)
             .await?;
@@ -211,16 +211,16 @@ impl Store {
             "delete from touchline.renditions where job_id = $1",
             "delete from touchline.publications where job_id = $1",
         ] {
-            sqlx::query(sql).bind(job).execute(&mut *tx).await?;
+            self.query(sql).bind(job).execute(&mut *tx).await?;
         }
-        sqlx::query(
+        self.query(
             "insert into touchline.chunks (job_id, chunk, kind, position, attempt) values ($1, 0, 'plan', -1, $2)",
         )
         .bind(job)
         .bind(attempt + 1)
         .execute(&mut *tx)
         .await?;
-        sqlx::query(
+        self.query(
             "update touchline.jobs set state = $3, ladder = $4, plan = null, backend = null, end_frames = null, damaged = 0,
                 watchable_ms = 0, first_playable_at = null, generation = generation + 1, focus_segment = 0,
                 updated_at = now() where id = $1 and state = $2",
@@ -241,7 +241,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn begin_publishing(&self) -> Result<u64, StoreError> {
         const DONE: Edge = Edge::job(JobState::Running, JobEvent::ChunksDone);
-        let done = sqlx::query(
+        let done = self.query(
             "update touchline.jobs j set state = $2, updated_at = now()
              where j.state = 'running' and j.state = $1
                 and not exists (select from touchline.chunks c where c.job_id = j.id and c.state <> 'done')",

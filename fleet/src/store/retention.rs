@@ -13,7 +13,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let done = self.query(
             "with old as (
                 select id from touchline.jobs where finished_at < now() - make_interval(secs => $1)
                 order by finished_at limit $2 for update skip locked),
@@ -32,7 +32,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_old_workers(&self, after: Duration) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let done = self.query(
             "delete from touchline.workers where state = 'gone' and heartbeat_at < now() - make_interval(secs => $1)",
         )
         .bind(seconds(after))
@@ -46,7 +46,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(self.query_as(
             "select j.organisation_id, j.id from touchline.jobs j join touchline.publications p on p.job_id = j.id
              where j.finished_at < now() - make_interval(secs => $1) and not p.swept order by j.finished_at limit $2",
         )
@@ -61,7 +61,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn mark_swept(&self, job: Uuid) -> Result<(), StoreError> {
-        sqlx::query("update touchline.publications set swept = true where job_id = $1")
+        self.query("update touchline.publications set swept = true where job_id = $1")
             .bind(job)
             .execute(&self.pool)
             .await?;
@@ -73,7 +73,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_files(&self, job: Uuid) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select rendition, uri from touchline.segments where job_id = $1
              union all select name, init_key from touchline.renditions where job_id = $1 and init_key is not null",
         )

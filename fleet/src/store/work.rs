@@ -188,7 +188,7 @@ impl Store {
     ) -> Result<Claimed, StoreError> {
         const CLAIM: Edge = Edge::chunk(ChunkState::Queued, ChunkEvent::Claimed);
         const PLAN: Edge = Edge::job(JobState::Queued, JobEvent::PlanClaimed);
-        let row = sqlx::query(
+        let row = self.query(
             "with claimed as (
                 update touchline.chunks c
                 set state = $5, worker_id = $6, lease_until = now() + make_interval(secs => $7), claimed_at = now(),
@@ -220,7 +220,7 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
-            let other = sqlx::query(
+            let other = self.query(
                 "select 1 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
                  where c.job_id = $1 and c.chunk = $2 and c.attempt = $3 and c.state = $4
                     and j.state in ('queued', 'planning', 'running') and j.backend <> all($5)",
@@ -271,7 +271,7 @@ impl Store {
         let chunks: Vec<i32> = beats.iter().map(|b| b.id.chunk).collect();
         let attempts: Vec<i32> = beats.iter().map(|b| b.id.attempt).collect();
         let progress: Vec<i64> = beats.iter().map(|b| signed(b.progress)).collect();
-        let rows = sqlx::query(
+        let rows = self.query(
             "update touchline.chunks c set lease_until = now() + make_interval(secs => $5), progress = b.progress
              from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[]) b(job, chunk, attempt, progress)
              where c.job_id = b.job and c.chunk = b.chunk and c.attempt = b.attempt and c.worker_id = $6
@@ -306,11 +306,11 @@ impl Store {
     pub async fn store_plan(&self, id: AttemptId, new: &NewPlan<'_>) -> Result<bool, StoreError> {
         const PLANNED: Edge = Edge::job(JobState::Planning, JobEvent::Planned);
         let mut tx = self.pool.begin().await?;
-        if !finish(&mut tx, id, 0).await? {
+        if !finish(self, &mut tx, id, 0).await? {
             return Ok(false);
         }
         let video = &new.plan.video;
-        let stored = sqlx::query(
+        let stored = self.query(
             "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
                 notes = $8, expected_frames = $9, duration_ms = $10, planned_at = now(), updated_at = now()
              where id = $1 and state = $2",
@@ -335,7 +335,7 @@ impl Store {
         names.push(("storyboard".to_owned(), "storyboard"));
         names.push(("poster".to_owned(), "poster"));
         let (names, kinds): (Vec<String>, Vec<&str>) = names.into_iter().unzip();
-        sqlx::query(
+        self.query(
             "insert into touchline.renditions (job_id, name, kind) select $1, * from unnest($2::text[], $3::text[])",
         )
         .bind(id.job)
@@ -374,7 +374,7 @@ impl Store {
             })
             .collect();
         let media: Vec<f64> = new.chunks.iter().map(|c| c.seconds).collect();
-        sqlx::query(
+        self.query(
             "insert into touchline.chunks (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds)
              select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds
              from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::float8[])
@@ -404,7 +404,7 @@ impl Store {
         uri: &str,
         init: &InitFacts,
     ) -> Result<InitCommit, StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "with held as (
                 select 1 from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4
                     and state = 'running' for share),
@@ -440,7 +440,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn inits(&self, job: Uuid) -> Result<Vec<(String, String, InitFacts)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select name, init_key, init from touchline.renditions where job_id = $1 and init_key is not null order by name",
         )
         .bind(job)
@@ -480,7 +480,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn commit_file(&self, id: AttemptId, file: &NewFile<'_>) -> Result<Commit, StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "with held as (
                 select 1 from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4
                     and state = 'running' for share),
@@ -523,7 +523,7 @@ impl Store {
         end: Option<u64>,
         renditions: &[String],
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select rendition, index from touchline.segments
              where job_id = $1 and rendition = any($2) and index >= $3 and index < $4 order by rendition, index",
         )
@@ -542,11 +542,11 @@ impl Store {
     /// [`StoreError`].
     pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        if !finish(&mut tx, id, done.made).await? {
+        if !finish(self, &mut tx, id, done.made).await? {
             return Ok(false);
         }
         if done.source_end.is_some() || done.damaged > 0 {
-            sqlx::query(
+            self.query(
                 "update touchline.jobs set end_frames = greatest(end_frames, $2), damaged = damaged + $3,
                     updated_at = now() where id = $1",
             )
@@ -557,14 +557,14 @@ impl Store {
             .await?;
         }
         if let Some(rendition) = done.ended_rendition {
-            sqlx::query("update touchline.renditions set ended = true where job_id = $1 and name = $2")
+            self.query("update touchline.renditions set ended = true where job_id = $1 and name = $2")
                 .bind(id.job)
                 .bind(rendition)
                 .execute(&mut *tx)
                 .await?;
         }
         if let Some(warning) = done.warning {
-            sqlx::query("update touchline.jobs set warnings = warnings || to_jsonb($2::text) where id = $1")
+            self.query("update touchline.jobs set warnings = warnings || to_jsonb($2::text) where id = $1")
                 .bind(id.job)
                 .bind(warning)
                 .execute(&mut *tx)
@@ -588,7 +588,7 @@ impl Store {
             Ending::GaveUp { code, message } => (OVER, "gave_up", Some(code), Some(message), Duration::ZERO, 1),
         };
         let mut tx = self.pool.begin().await?;
-        let changed = sqlx::query(
+        let changed = self.query(
             "update touchline.chunks c set state = $6,
                 attempt = attempt + case when $6 = 'waiting' then 1 else 0 end,
                 worker_id = case when $6 = 'waiting' then null else worker_id end, lease_until = null,
@@ -614,8 +614,8 @@ impl Store {
         if changed.rows_affected() == 0 {
             return Ok(false);
         }
-        end_row(&mut tx, id, outcome, made, code.copied(), message.map(String::as_str)).await?;
-        plan_lost(&mut tx, id.job).await?;
+        end_row(self, &mut tx, id, outcome, made, code.copied(), message.map(String::as_str)).await?;
+        plan_lost(self, &mut tx, id.job).await?;
         tx.commit().await?;
         Ok(true)
     }
@@ -677,9 +677,9 @@ fn milliseconds(seconds: f64) -> i64 {
 }
 
 /// Takes a chunk to done.
-async fn finish(tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, made: u64) -> Result<bool, StoreError> {
+async fn finish(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, made: u64) -> Result<bool, StoreError> {
     const DONE: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Completed);
-    let done = sqlx::query(
+    let done = store.query(
         "update touchline.chunks set state = $6, lease_until = null, finished_at = now()
          where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4 and state = $5",
     )
@@ -694,11 +694,12 @@ async fn finish(tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, made: u64) -> R
     if done.rows_affected() == 0 {
         return Ok(false);
     }
-    end_row(tx, id, "done", made, None, None).await?;
+    end_row(store, tx, id, "done", made, None, None).await?;
     Ok(true)
 }
 
 async fn end_row(
+    store: &Store,
     tx: &mut sqlx::PgTransaction<'_>,
     id: AttemptId,
     outcome: &str,
@@ -706,7 +707,7 @@ async fn end_row(
     code: Option<FailureCode>,
     message: Option<&str>,
 ) -> Result<(), StoreError> {
-    sqlx::query(
+    store.query(
         "update touchline.attempts set ended_at = now(), outcome = $4, made = $5, code = $6, message = $7
          where job_id = $1 and chunk = $2 and attempt = $3",
     )
@@ -723,9 +724,9 @@ async fn end_row(
 }
 
 /// A job whose plan is not being made any more is queued again.
-pub(super) async fn plan_lost(tx: &mut sqlx::PgTransaction<'_>, job: Uuid) -> Result<(), StoreError> {
+pub(super) async fn plan_lost(store: &Store, tx: &mut sqlx::PgTransaction<'_>, job: Uuid) -> Result<(), StoreError> {
     const LOST: Edge = Edge::job(JobState::Planning, JobEvent::PlanLost);
-    sqlx::query(
+    store.query(
         "update touchline.jobs set state = $3, updated_at = now() where id = $1 and state = $2
             and exists (select from touchline.chunks where job_id = $1 and kind = 'plan' and state = 'waiting')",
     )

@@ -77,7 +77,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn register_worker(&self, worker: &NewWorker) -> Result<(), StoreError> {
-        sqlx::query(
+        self.query(
             "insert into touchline.workers (id, region, pool, host, version, backends, slots)
              values ($1, $2, $3, $4, $5, $6, $7)
              on conflict (id) do update set state = 'ready', heartbeat_at = now(), gone_at = null",
@@ -99,7 +99,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn worker_beat(&self, id: Uuid, beat: &WorkerBeat) -> Result<Option<String>, StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "update touchline.workers set heartbeat_at = now(), busy = $2, gone_at = null,
                 state = case when $3 then 'draining' else 'ready' end, gpu = coalesce($4, gpu),
                 idle_since = case when $2 > 0 then null else coalesce(idle_since, now()) end
@@ -122,7 +122,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn worker_gone(&self, id: Uuid) -> Result<(), StoreError> {
-        sqlx::query("update touchline.workers set state = 'gone', gone_at = now(), busy = 0 where id = $1")
+        self.query("update touchline.workers set state = 'gone', gone_at = now(), busy = 0 where id = $1")
             .bind(id)
             .execute(&self.pool)
             .await?;
@@ -134,7 +134,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn bury_silent_workers(&self, after: Duration) -> Result<u64, StoreError> {
-        let done = sqlx::query(
+        let done = self.query(
             "update touchline.workers set state = 'gone', gone_at = now(), busy = 0
              where state <> 'gone' and heartbeat_at < now() - make_interval(secs => $1)",
         )
@@ -149,7 +149,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn drain_worker(&self, id: Uuid) -> Result<bool, StoreError> {
-        let done = sqlx::query("update touchline.workers set command = 'drain' where id = $1 and state <> 'gone'")
+        let done = self.query("update touchline.workers set command = 'drain' where id = $1 and state <> 'gone'")
             .bind(id)
             .execute(&self.pool)
             .await?;
@@ -161,7 +161,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn workers(&self, gone: bool) -> Result<Vec<WorkerRow>, StoreError> {
-        Ok(sqlx::query_as(
+        Ok(self.query_as(
             "select id, region, pool, host, version, backends, slots, busy, state, gpu, started_at,
                 extract(epoch from now() - heartbeat_at)::float8 as silent_s,
                 extract(epoch from now() - idle_since)::float8 as idle_s
@@ -177,7 +177,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn note_region(&self, region: &str, failure: Option<&str>) -> Result<f64, StoreError> {
-        let row = sqlx::query(
+        let row = self.query(
             "insert into touchline.regions (name, failing_since, reason)
              values ($1, case when $2::text is null then null else now() end, coalesce($2, ''))
              on conflict (name) do update set checked_at = now(),
@@ -198,7 +198,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn set_region_health(&self, region: &str, healthy: bool) -> Result<bool, StoreError> {
-        let done = sqlx::query(
+        let done = self.query(
             "update touchline.regions set healthy = $2, marked_at = now(),
                 reason = case when $2 then '' when failing_since is null then 'silent' else reason end
              where name = $1 and healthy <> $2",
@@ -215,7 +215,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn unhealthy_regions(&self) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(sqlx::query_as("select name, reason from touchline.regions where not healthy order by name")
+        Ok(self.query_as("select name, reason from touchline.regions where not healthy order by name")
             .fetch_all(&self.pool)
             .await?)
     }
@@ -226,7 +226,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn silent_regions(&self, after: Duration) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select w.region from touchline.workers w
              where w.heartbeat_at > now() - interval '1 hour' and w.gone_at is distinct from w.heartbeat_at
              group by w.region
@@ -246,7 +246,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn recovered_regions(&self, after_s: f64) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query(
+        let rows = self.query(
             "select r.name from touchline.regions r
              where not r.healthy and r.failing_since is null
                 and (r.marked_at < now() - make_interval(secs => 5 * $1)

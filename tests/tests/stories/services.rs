@@ -10,7 +10,7 @@ use stories::services::{LocalStack, Postgres};
 async fn a_queue_in_postgres_keeps_what_every_queue_promises() {
     let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
     store.migrate().await.unwrap();
-    fleet::queue::conformance(&PostgresQueue::new(store.pool().clone(), "story")).await;
+    fleet::queue::conformance(&PostgresQueue::new(store, "story")).await;
 }
 
 #[tokio::test]

@@ -22,8 +22,8 @@ async fn start() -> TestServer {
 
 fn config(server: &TestServer) -> aws_sdk_s3::config::Builder {
     Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::from_static(DEFAULT_REGION))
+        .behavior_version(aws_config::BehaviorVersion::v2026_01_12())
+        .region(Region::from_static("us-east-1"))
         .credentials_provider(Credentials::new("key-id", "secret", None, None, "test"))
         .endpoint_url(server.url(""))
         .force_path_style(true)
@@ -112,8 +112,8 @@ async fn missing_credentials_are_a_matter_of_setup() {
     let missing =
         aws_config::profile::ProfileFileCredentialsProvider::builder().profile_name("no profile has this name").build();
     let config = Config::builder()
-        .behavior_version(BehaviorVersion::v2026_01_12())
-        .region(Region::from_static(DEFAULT_REGION))
+        .behavior_version(aws_config::BehaviorVersion::v2026_01_12())
+        .region(Region::from_static("us-east-1"))
         .credentials_provider(missing)
         .endpoint_url(server.url(""));
     let Err(error) = open(config).await else {
