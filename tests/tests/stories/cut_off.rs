@@ -14,7 +14,7 @@ use crate::fleet_stories::{bucket, cloud};
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// Media minutes of the clips here, long enough that something is left to do when the trouble begins.
-const SECONDS: u32 = 900;
+const SECONDS: u32 = 400;
 
 async fn kept(fleet: &Fleet) {
     let buckets = fleet.config.buckets();

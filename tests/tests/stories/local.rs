@@ -131,7 +131,7 @@ fn from_zero_to_zero_with_nothing_to_configure() {
 #[test]
 fn whatever_is_killed_it_goes_on_where_it_was() {
     let dir = tempdir().unwrap();
-    let clip = made_clip(dir.path(), 1200);
+    let clip = made_clip(dir.path(), 480);
     let fleet = dir.path().join("fleet");
     let mut local = Local::start(dir.path(), &["--slots", "2"]);
     let (ok, id) = run(dir.path(), &["submit", "--ladder", "quick", &clip.display().to_string()]);

@@ -63,6 +63,7 @@ async fn migrations_may_run_twice_and_through_a_pooler_s_eyes() {
     assert!(claim(&store, id, 1).await.is_some());
     // No statement was left behind in the session, as a pooler would hand the session to somebody else.
     let row = sqlx::query("select count(*) as n from pg_prepared_statements where name <> ''")
+        .persistent(false)
         .fetch_one(store.pool())
         .await
         .unwrap();
