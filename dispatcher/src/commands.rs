@@ -90,8 +90,8 @@ impl CommandError {
 #[must_use]
 pub fn run(cli: Cli) -> ExitCode {
     let is_service = matches!(cli.verb, Verb::Local(_) | Verb::Serve);
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(if is_service { "info" } else { "warn" }));
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new(if is_service { "info,sqlx=warn" } else { "warn" }));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)

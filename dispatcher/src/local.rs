@@ -130,7 +130,7 @@ struct Addresses {
     password: String,
 }
 
-/// Starts the database and stays until `ending` closes or the database ends by itself.
+/// Starts the database, and again whenever it ends by itself, until `ending` closes or it does not start any more.
 fn keep_database(
     dir: &Path,
     started: tokio::sync::oneshot::Sender<Result<Addresses, LocalError>>,
@@ -153,15 +153,20 @@ fn keep_database(
         password: server.password().to_owned(),
     };
     if started.send(Ok(addresses)).is_ok() {
-        loop {
-            match ending.recv_timeout(Duration::from_millis(500)) {
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) if server.is_running() => {}
-                Err(std::sync::mpsc::RecvTimeoutError::Timeout) => {
+        let port = server.port();
+        while let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = ending.recv_timeout(Duration::from_millis(200)) {
+            if server.is_running() {
+                continue;
+            }
+            tracing::error!("the database ended; starting it again");
+            server = match LocalPostgres::start_at(dir, port) {
+                Ok(server) => server,
+                Err(error) => {
+                    tracing::error!(%error, "the database does not start again");
                     ended.send_replace(true);
                     return;
                 }
-                _ => break,
-            }
+            };
         }
     }
     if let Err(error) = server.stop() {

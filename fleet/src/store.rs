@@ -195,13 +195,14 @@ impl Store {
     /// # Errors
     /// This login may not.
     pub async fn ensure_database(&self, name: &str) -> Result<(), StoreError> {
-        let (sql,): (Option<String>,) = self.query_as(
-            "select case when exists (select from pg_database where datname = $1) then null
+        let (sql,): (Option<String>,) = self
+            .query_as(
+                "select case when exists (select from pg_database where datname = $1) then null
                 else format('create database %I', $1::text) end",
-        )
-        .bind(name)
-        .fetch_one(&self.pool)
-        .await?;
+            )
+            .bind(name)
+            .fetch_one(&self.pool)
+            .await?;
         if let Some(sql) = sql {
             // The name was quoted by Postgres itself.
             self.query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
@@ -215,15 +216,16 @@ impl Store {
     /// # Errors
     /// This login may not.
     pub async fn ensure_worker_login(&self, login: &str, password: &str) -> Result<bool, StoreError> {
-        let (exists, sql): (bool, String) = self.query_as(
-            "select exists (select from pg_roles where rolname = $1),
+        let (exists, sql): (bool, String) = self
+            .query_as(
+                "select exists (select from pg_roles where rolname = $1),
                 format(case when exists (select from pg_roles where rolname = $1) then 'alter' else 'create' end
                     || ' role %I login password %L', $1::text, $2::text)",
-        )
-        .bind(login)
-        .bind(password)
-        .fetch_one(&self.pool)
-        .await?;
+            )
+            .bind(login)
+            .bind(password)
+            .fetch_one(&self.pool)
+            .await?;
         // Name and password were quoted by Postgres itself.
         self.query(sqlx::AssertSqlSafe(sql)).execute(&self.pool).await?;
         self.grant_worker(login).await?;
@@ -235,7 +237,8 @@ impl Store {
     /// # Errors
     /// There is no such login, or this one may not grant.
     pub async fn grant_worker(&self, login: &str) -> Result<(), StoreError> {
-        let (sql,): (String,) = self.query_as("select format('grant touchline_worker to %I', $1::text)")
+        let (sql,): (String,) = self
+            .query_as("select format('grant touchline_worker to %I', $1::text)")
             .bind(login)
             .fetch_one(&self.pool)
             .await?;

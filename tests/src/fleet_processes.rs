@@ -48,7 +48,6 @@ impl Process {
     /// Kills it and waits for its end.
     pub fn kill(&mut self) {
         self.signal("KILL");
-        self.signal("CONT");
         let ended = self.child.wait();
         println!("{} killed: {ended:?}", self.name);
     }

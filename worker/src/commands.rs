@@ -27,7 +27,7 @@ use crate::update::{Failed, Sink, Summary, Update};
 /// Logs to standard error; `RUST_LOG` chooses what. An engine's lines have no time and colour: its parent adds them.
 pub fn start_logging(verb: &Verb) {
     let is_engine = matches!(verb, Verb::Engine);
-    let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info" } else { "warn" };
+    let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info,sqlx=warn" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if is_engine {

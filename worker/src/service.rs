@@ -126,6 +126,26 @@ pub(crate) struct Service {
 /// # Errors
 /// [`ServiceError`].
 pub async fn run(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(), ServiceError> {
+    let with_parent = request.with_parent;
+    tokio::select! {
+        outcome = serve(request, stop) => outcome,
+        // Whoever could take the work back is gone too: there is nothing to be orderly for. Engines end with us.
+        () = orphaned(with_parent) => {
+            tracing::warn!("the parent is gone; ending");
+            Ok(())
+        }
+    }
+}
+
+/// Waits until this process is no longer the child of the one that started it.
+async fn orphaned(with_parent: bool) {
+    let parent = std::os::unix::process::parent_id();
+    while !with_parent || std::os::unix::process::parent_id() == parent {
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+}
+
+async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(), ServiceError> {
     let config = &request.config;
     let region = config.region(&request.region).ok_or_else(|| ServiceError::NoRegion {
         name: request.region.clone(),
@@ -176,7 +196,7 @@ pub async fn run(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result
     service.metrics.ready(true);
 
     let heartbeat = tokio::spawn(lease::keep(service.clone(), config.timing.heartbeat()));
-    tokio::spawn(watch_for_drain(service.clone(), stop.clone(), request.with_parent));
+    tokio::spawn(watch_for_drain(service.clone(), stop.clone()));
     if request.spot {
         tokio::spawn(spot::watch(service.clone()));
     }
@@ -191,21 +211,11 @@ pub async fn run(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result
 }
 
 /// Turns what asks for an end into a drain.
-async fn watch_for_drain(service: Arc<Service>, mut stop: watch::Receiver<bool>, with_parent: bool) {
-    let parent = std::os::unix::process::parent_id();
-    let orphaned = async {
-        if !with_parent {
-            std::future::pending::<()>().await;
-        }
-        while std::os::unix::process::parent_id() == parent {
-            tokio::time::sleep(Duration::from_millis(250)).await;
-        }
-    };
-    tokio::select! {
-        _ = stop.wait_for(|s| *s) => tracing::info!("asked to end; handing back what is not finished"),
-        () = orphaned => tracing::warn!("the parent is gone; ending"),
+async fn watch_for_drain(service: Arc<Service>, mut stop: watch::Receiver<bool>) {
+    if stop.wait_for(|s| *s).await.is_ok() {
+        tracing::info!("asked to end; handing back what is not finished");
+        service.draining.send_replace(true);
     }
-    service.draining.send_replace(true);
 }
 
 /// Polls while there are free slots; each message that can be claimed becomes an attempt.

@@ -65,6 +65,14 @@ impl LocalPostgres {
     /// # Errors
     /// [`PostgresError`].
     pub fn start(dir: &Path) -> Result<Self, PostgresError> {
+        Self::start_at(dir, free_port()?)
+    }
+
+    /// As [`start`](Self::start), at a port of the caller's: where clients look for a server that ended.
+    ///
+    /// # Errors
+    /// [`PostgresError`].
+    pub fn start_at(dir: &Path, port: u16) -> Result<Self, PostgresError> {
         let bin = binaries().ok_or(PostgresError::Missing)?;
         let home = dir.join("postgres");
         let data = home.join("data");
@@ -81,7 +89,6 @@ impl LocalPostgres {
             Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(io_error("postmaster.pid")(e)),
             _ => {}
         }
-        let port = free_port()?;
         let log = home.join("log");
         // One run's log is enough, and bounded by it.
         let log_file = OpenOptions::new()
@@ -146,6 +153,12 @@ impl LocalPostgres {
     #[must_use]
     pub fn password(&self) -> &str {
         &self.password
+    }
+
+    /// Port on the loopback interface.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Process id.

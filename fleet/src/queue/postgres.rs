@@ -5,8 +5,8 @@
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use sqlx::types::Json;
 use sqlx::Row;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Depth, MAX_BATCH, MESSAGE_VERSION, Message, Queue, QueueError, Receipt, Received};
@@ -47,32 +47,35 @@ impl PostgresQueue {
     /// Moves messages that were received too often to the dead letters.
     async fn bury(&self) -> Result<(), sqlx::Error> {
         let Some(dead) = &self.dead else { return Ok(()) };
-        self.store.query(
-            "update touchline.queue_messages set queue = $2, visible_at = now(), receive_count = 0, delivery = null
+        self.store
+            .query(
+                "update touchline.queue_messages set queue = $2, visible_at = now(), receive_count = 0, delivery = null
              where queue = $1 and visible_at <= now() and receive_count >= $3",
-        )
-        .bind(&self.name)
-        .bind(&dead.name)
-        .bind(MAX_RECEIVES)
-        .execute(self.store.pool())
-        .await?;
+            )
+            .bind(&self.name)
+            .bind(&dead.name)
+            .bind(MAX_RECEIVES)
+            .execute(self.store.pool())
+            .await?;
         Ok(())
     }
 
     async fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, sqlx::Error> {
-        let rows = self.store.query(
-            "update touchline.queue_messages set visible_at = now() + make_interval(secs => $3),
+        let rows = self
+            .store
+            .query(
+                "update touchline.queue_messages set visible_at = now() + make_interval(secs => $3),
                 receive_count = receive_count + 1, delivery = gen_random_uuid()
              where id in (
                 select id from touchline.queue_messages where queue = $1 and visible_at <= now()
                 order by visible_at, id limit $2 for update skip locked)
              returning id, body, receive_count, delivery",
-        )
-        .bind(&self.name)
-        .bind(i64::try_from(max.min(MAX_BATCH)).unwrap_or(1))
-        .bind(visibility.as_secs_f64())
-        .fetch_all(self.store.pool())
-        .await?;
+            )
+            .bind(&self.name)
+            .bind(i64::try_from(max.min(MAX_BATCH)).unwrap_or(1))
+            .bind(visibility.as_secs_f64())
+            .fetch_all(self.store.pool())
+            .await?;
         let mut received = Vec::with_capacity(rows.len());
         for row in rows {
             let body: serde_json::Value = row.try_get("body")?;
@@ -104,7 +107,8 @@ fn parts(receipts: &[Receipt]) -> (Vec<i64>, Vec<Uuid>) {
 impl Queue for PostgresQueue {
     async fn send(&self, messages: &[Message]) -> Result<Vec<usize>, QueueError> {
         let bodies: Vec<Json<&Message>> = messages.iter().take(MAX_BATCH).map(Json).collect();
-        self.store.query("insert into touchline.queue_messages (queue, body) select $1, unnest($2::jsonb[])")
+        self.store
+            .query("insert into touchline.queue_messages (queue, body) select $1, unnest($2::jsonb[])")
             .bind(&self.name)
             .bind(&bodies)
             .execute(self.store.pool())
@@ -130,43 +134,47 @@ impl Queue for PostgresQueue {
 
     async fn extend(&self, receipts: &[Receipt], visibility: Duration) -> Result<(), QueueError> {
         let (ids, deliveries) = parts(receipts);
-        self.store.query(
-            "update touchline.queue_messages q set visible_at = now() + make_interval(secs => $3)
+        self.store
+            .query(
+                "update touchline.queue_messages q set visible_at = now() + make_interval(secs => $3)
              from unnest($1::bigint[], $2::uuid[]) r(id, delivery) where q.id = r.id and q.delivery = r.delivery",
-        )
-        .bind(&ids)
-        .bind(&deliveries)
-        .bind(visibility.as_secs_f64())
-        .execute(self.store.pool())
-        .await
-        .map_err(|e| self.error(e))?;
+            )
+            .bind(&ids)
+            .bind(&deliveries)
+            .bind(visibility.as_secs_f64())
+            .execute(self.store.pool())
+            .await
+            .map_err(|e| self.error(e))?;
         Ok(())
     }
 
     async fn delete(&self, receipts: &[Receipt]) -> Result<(), QueueError> {
         let (ids, deliveries) = parts(receipts);
-        self.store.query(
-            "delete from touchline.queue_messages q using unnest($1::bigint[], $2::uuid[]) r(id, delivery)
+        self.store
+            .query(
+                "delete from touchline.queue_messages q using unnest($1::bigint[], $2::uuid[]) r(id, delivery)
              where q.id = r.id and q.delivery = r.delivery",
-        )
-        .bind(&ids)
-        .bind(&deliveries)
-        .execute(self.store.pool())
-        .await
-        .map_err(|e| self.error(e))?;
+            )
+            .bind(&ids)
+            .bind(&deliveries)
+            .execute(self.store.pool())
+            .await
+            .map_err(|e| self.error(e))?;
         Ok(())
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        let row = self.store.query(
-            "select count(*) filter (where visible_at <= now()) as visible,
+        let row = self
+            .store
+            .query(
+                "select count(*) filter (where visible_at <= now()) as visible,
                 count(*) filter (where visible_at > now()) as in_flight
              from touchline.queue_messages where queue = $1",
-        )
-        .bind(&self.name)
-        .fetch_one(self.store.pool())
-        .await
-        .map_err(|e| self.error(e))?;
+            )
+            .bind(&self.name)
+            .fetch_one(self.store.pool())
+            .await
+            .map_err(|e| self.error(e))?;
         let count = |name: &str| row.try_get::<i64, _>(name).ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         Ok(Depth { visible: count("visible"), in_flight: count("in_flight") })
     }

@@ -167,7 +167,8 @@ impl Store {
         .bind(weight)
         .execute(&self.pool)
         .await?;
-        let row = self.query("select id from touchline.organisations where name = $1")
+        let row = self
+            .query("select id from touchline.organisations where name = $1")
             .bind(name)
             .fetch_one(&self.pool)
             .await?;
@@ -225,7 +226,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn jobs_by_prefix(&self, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
-        let rows = self.query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
+        let rows = self
+            .query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
             .bind(prefix.to_ascii_lowercase())
             .fetch_all(&self.pool)
             .await?;
@@ -238,7 +240,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn jobs(&self, state: Option<JobState>, limit: u32) -> Result<Vec<JobRow>, StoreError> {
         let sql = format!("{JOB_COLUMNS} where ($1::text is null or state = $1) order by created_at desc, id limit $2");
-        Ok(self.query_as(sqlx::AssertSqlSafe(sql))
+        Ok(self
+            .query_as(sqlx::AssertSqlSafe(sql))
             .bind(state.map(JobState::as_str))
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
@@ -250,15 +253,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn chunks(&self, job: Uuid) -> Result<Vec<ChunkRow>, StoreError> {
-        Ok(self.query_as(
-            "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
+        Ok(self
+            .query_as(
+                "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
                 deaths, tries, last_code, last_message, not_before, queued_at, claimed_at,
                 extract(epoch from lease_until - now())::float8 as lease_s
              from touchline.chunks where job_id = $1 order by position, chunk",
-        )
-        .bind(job)
-        .fetch_all(&self.pool)
-        .await?)
+            )
+            .bind(job)
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// The plan of a job; `None` before it has one.
@@ -266,7 +270,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn plan(&self, job: Uuid) -> Result<Option<JobPlan>, StoreError> {
-        let row = self.query("select plan from touchline.jobs where id = $1")
+        let row = self
+            .query("select plan from touchline.jobs where id = $1")
             .bind(job)
             .fetch_optional(&self.pool)
             .await?
@@ -375,7 +380,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn events(&self, job: Uuid) -> Result<Vec<(String, OffsetDateTime, serde_json::Value)>, StoreError> {
-        Ok(self.query_as("select type, at, data from touchline.events where job_id = $1 order by id")
+        Ok(self
+            .query_as("select type, at, data from touchline.events where job_id = $1 order by id")
             .bind(job)
             .fetch_all(&self.pool)
             .await?)
@@ -384,7 +390,8 @@ impl Store {
 
 /// Locks the job's row and gives its state.
 async fn lock_job(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState, StoreError> {
-    let row = store.query("select state from touchline.jobs where id = $1 for update")
+    let row = store
+        .query("select state from touchline.jobs where id = $1 for update")
         .bind(id)
         .fetch_optional(&mut **tx)
         .await?
@@ -415,23 +422,24 @@ async fn end_job(
     .bind(ENDED.to)
     .execute(&mut **tx)
     .await?;
-    store.query(
-        "with job as (
+    store
+        .query(
+            "with job as (
             update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), failure_code = $4,
                 failure_message = $5 where id = $1 and state = $2 returning organisation_id)
          insert into touchline.events (organisation_id, job_id, type, data)
          select organisation_id, $1, 'job.' || $3, $6 from job",
-    )
-    .bind(id)
-    .bind(from.as_str())
-    .bind(to.as_str())
-    .bind(failure.map(|(code, _)| code.as_str()))
-    .bind(failure.map(|(_, message)| message))
-    .bind(Json(failure.map_or_else(
-        || serde_json::json!({}),
-        |(code, message)| serde_json::json!({ "code": code, "message": message, "coach": code.for_coach() }),
-    )))
-    .execute(&mut **tx)
-    .await?;
+        )
+        .bind(id)
+        .bind(from.as_str())
+        .bind(to.as_str())
+        .bind(failure.map(|(code, _)| code.as_str()))
+        .bind(failure.map(|(_, message)| message))
+        .bind(Json(failure.map_or_else(
+            || serde_json::json!({}),
+            |(code, message)| serde_json::json!({ "code": code, "message": message, "coach": code.for_coach() }),
+        )))
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

@@ -89,8 +89,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn growth(&self) -> Result<Vec<Growth>, StoreError> {
-        let rows = self.query(
-            "select j.id, j.state = 'publishing' as publishing, r.name, r.kind, r.ended,
+        let rows = self
+            .query(
+                "select j.id, j.state = 'publishing' as publishing, r.name, r.kind, r.ended,
                 coalesce(p.listed, 0) as listed, extract(epoch from now() - p.appended_at)::float8 as appended_s,
                 coalesce(p.listed, 0) + (
                     select count(*) from (
@@ -101,9 +102,9 @@ impl Store {
              join touchline.renditions r on r.job_id = j.id and r.kind in ('video', 'audio')
              left join touchline.publications p on p.job_id = j.id
              where j.state in ('running', 'publishing') order by j.id, r.name",
-        )
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 Ok(Growth {
@@ -131,12 +132,11 @@ impl Store {
             .await?;
         let mut tx = self.pool.begin().await?;
         self.query("set local idle_in_transaction_session_timeout = '30s'").execute(&mut *tx).await?;
-        let row = self.query(
-            "select listed, etags, master from touchline.publications where job_id = $1 for update skip locked",
-        )
-        .bind(job)
-        .fetch_optional(&mut *tx)
-        .await?;
+        let row = self
+            .query("select listed, etags, master from touchline.publications where job_id = $1 for update skip locked")
+            .bind(job)
+            .fetch_optional(&mut *tx)
+            .await?;
         let Some(row) = row else { return Ok(None) };
         let etags: Json<BTreeMap<String, String>> = row.try_get("etags")?;
         Ok(Some(PublicationLock {
@@ -159,15 +159,16 @@ impl Store {
         rendition: &str,
         end: u64,
     ) -> Result<Vec<ListedSegment>, StoreError> {
-        let rows = self.query(
-            "select index, uri, seconds from touchline.segments
+        let rows = self
+            .query(
+                "select index, uri, seconds from touchline.segments
              where job_id = $1 and rendition = $2 and index < $3 order by index",
-        )
-        .bind(job)
-        .bind(rendition)
-        .bind(signed(end))
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(job)
+            .bind(rendition)
+            .bind(signed(end))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 Ok(ListedSegment {
@@ -184,14 +185,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn files(&self, job: Uuid, rendition: &str) -> Result<Vec<CommittedFile>, StoreError> {
-        let rows = self.query(
-            "select index, uri, bytes, first, count, facts from touchline.segments
+        let rows = self
+            .query(
+                "select index, uri, bytes, first, count, facts from touchline.segments
              where job_id = $1 and rendition = $2 order by index",
-        )
-        .bind(job)
-        .bind(rendition)
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(job)
+            .bind(rendition)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 Ok(CommittedFile {
@@ -211,7 +213,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn publishing(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
-        let rows = self.query("select id from touchline.jobs where state = 'publishing' order by updated_at limit $1")
+        let rows = self
+            .query("select id from touchline.jobs where state = 'publishing' order by updated_at limit $1")
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;
@@ -225,19 +228,21 @@ impl PublicationLock {
     /// # Errors
     /// [`StoreError`].
     pub async fn grown(mut self, listed: u64, watchable_ms: u64) -> Result<(), StoreError> {
-        self.store.query(
-            "update touchline.publications set appended_at = case when listed < $2 then now() else appended_at end,
+        self.store
+            .query(
+                "update touchline.publications set appended_at = case when listed < $2 then now() else appended_at end,
                 listed = $2, etags = $3, master = $4
              where job_id = $1",
-        )
-        .bind(self.job)
-        .bind(signed(listed))
-        .bind(Json(&self.etags))
-        .bind(self.master)
-        .execute(&mut *self.tx)
-        .await?;
-        self.store.query(
-            "with before as (select id, first_playable_at from touchline.jobs where id = $1),
+            )
+            .bind(self.job)
+            .bind(signed(listed))
+            .bind(Json(&self.etags))
+            .bind(self.master)
+            .execute(&mut *self.tx)
+            .await?;
+        self.store
+            .query(
+                "with before as (select id, first_playable_at from touchline.jobs where id = $1),
              job as (
                 update touchline.jobs set watchable_ms = greatest(watchable_ms, $2),
                     first_playable_at = case when $2 > 0 then coalesce(first_playable_at, now()) end, updated_at = now()
@@ -245,11 +250,11 @@ impl PublicationLock {
              insert into touchline.events (organisation_id, job_id, type, data)
              select job.organisation_id, job.id, 'job.playable', jsonb_build_object('watchable_ms', $2)
              from job join before on before.id = job.id where before.first_playable_at is null and $2 > 0",
-        )
-        .bind(self.job)
-        .bind(signed(watchable_ms))
-        .execute(&mut *self.tx)
-        .await?;
+            )
+            .bind(self.job)
+            .bind(signed(watchable_ms))
+            .execute(&mut *self.tx)
+            .await?;
         self.tx.commit().await?;
         Ok(())
     }
@@ -261,8 +266,10 @@ impl PublicationLock {
     /// [`StoreError`].
     pub async fn publish(mut self, done: &Publication) -> Result<bool, StoreError> {
         const PUBLISHED: Edge = Edge::job(JobState::Publishing, JobEvent::Published);
-        let row = self.store.query(
-            "with job as (
+        let row = self
+            .store
+            .query(
+                "with job as (
                 update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), summary = $4,
                     watchable_ms = $5, duration_ms = $5, warnings = warnings || $6,
                     first_playable_at = coalesce(first_playable_at, now())
@@ -274,18 +281,19 @@ impl PublicationLock {
                 insert into touchline.usage (job_id, organisation_id, source_seconds, output_bytes, segments)
                 select $1, organisation_id, $5 / 1000.0, $7, $8 from job on conflict do nothing)
              select count(*) as n from job",
-        )
-        .bind(self.job)
-        .bind(PUBLISHED.from)
-        .bind(PUBLISHED.to)
-        .bind(&done.summary)
-        .bind(signed(done.duration_ms))
-        .bind(Json(&done.warnings))
-        .bind(signed(done.bytes))
-        .bind(signed(done.segments))
-        .fetch_one(&mut *self.tx)
-        .await?;
-        self.store.query("update touchline.publications set listed = $2, etags = $3 where job_id = $1")
+            )
+            .bind(self.job)
+            .bind(PUBLISHED.from)
+            .bind(PUBLISHED.to)
+            .bind(&done.summary)
+            .bind(signed(done.duration_ms))
+            .bind(Json(&done.warnings))
+            .bind(signed(done.bytes))
+            .bind(signed(done.segments))
+            .fetch_one(&mut *self.tx)
+            .await?;
+        self.store
+            .query("update touchline.publications set listed = $2, etags = $3 where job_id = $1")
             .bind(self.job)
             .bind(signed(self.listed))
             .bind(Json(&self.etags))

@@ -53,8 +53,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn candidates(&self, limit: u32) -> Result<Vec<Candidate>, StoreError> {
-        let rows = self.query(
-            "with active as (
+        let rows = self
+            .query(
+                "with active as (
                 select j.id, j.organisation_id, o.weight, j.ready_by, j.created_at, j.home_region, j.focus_segment,
                     greatest(8, $1 * 4 / count(*) over ()) as most
                 from touchline.jobs j join touchline.organisations o on o.id = j.organisation_id
@@ -85,10 +86,10 @@ impl Store {
              order by (coalesce(b.chunks, 0) + c.place)::float8 / c.weight, c.ready_by nulls last, c.behind, c.position,
                 c.created_at, c.id, c.chunk
              limit $1",
-        )
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 Ok(Candidate {
@@ -112,23 +113,24 @@ impl Store {
         let chunks: Vec<i32> = chosen.iter().map(|(c, _)| c.chunk).collect();
         let attempts: Vec<i32> = chosen.iter().map(|(c, _)| c.attempt).collect();
         let regions: Vec<&str> = chosen.iter().map(|(_, region)| region.as_str()).collect();
-        let done = self.query(
-            "with released as (
+        let done = self
+            .query(
+                "with released as (
                 update touchline.chunks c
                 set state = $6, region = u.region, queued_at = now(), sent_at = now(), sends = 1
                 from unnest($1::uuid[], $2::int[], $3::int[], $4::text[]) u(job, chunk, attempt, region)
                 where c.job_id = u.job and c.chunk = u.chunk and c.attempt = u.attempt and c.state = $5
                 returning c.region, c.job_id, c.chunk, c.attempt)
              insert into touchline.outbox (region, job_id, chunk, attempt) select * from released",
-        )
-        .bind(&jobs)
-        .bind(&chunks)
-        .bind(&attempts)
-        .bind(&regions)
-        .bind(RELEASE.from)
-        .bind(RELEASE.to)
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(&jobs)
+            .bind(&chunks)
+            .bind(&attempts)
+            .bind(&regions)
+            .bind(RELEASE.from)
+            .bind(RELEASE.to)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 
@@ -199,17 +201,18 @@ impl Store {
 
     /// Takes messages under a short reservation, so that two relays do not send the same ones at the same time.
     async fn outbox(&self, region: &str, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
-        let rows = self.query(
-            "update touchline.outbox set not_before = now() + interval '10 seconds'
+        let rows = self
+            .query(
+                "update touchline.outbox set not_before = now() + interval '10 seconds'
              where id in (
                 select id from touchline.outbox where region = $1 and not_before <= now()
                 order by not_before, id limit $2 for update skip locked)
              returning id, job_id, chunk, attempt",
-        )
-        .bind(region)
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(region)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 let message = Message::new(r.try_get("job_id")?, r.try_get("chunk")?, r.try_get("attempt")?);
@@ -243,15 +246,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn ahead_of(&self, job: Uuid, position: i64) -> Result<u64, StoreError> {
-        let row = self.query(
-            "select count(*) as n from touchline.chunks c join touchline.jobs j on j.id = c.job_id
+        let row = self
+            .query(
+                "select count(*) as n from touchline.chunks c join touchline.jobs j on j.id = c.job_id
              where c.state in ('waiting', 'queued') and j.state in ('queued', 'planning', 'running') and c.job_id <> $1
                 and c.position <= $2",
-        )
-        .bind(job)
-        .bind(signed(unsigned(position)))
-        .fetch_one(&self.pool)
-        .await?;
+            )
+            .bind(job)
+            .bind(signed(unsigned(position)))
+            .fetch_one(&self.pool)
+            .await?;
         Ok(unsigned(row.try_get("n")?))
     }
 }

@@ -65,8 +65,9 @@ impl Store {
     pub async fn take_back_lost(&self, limit: u32) -> Result<Vec<Lost>, StoreError> {
         const LOST: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Lost);
         let mut tx = self.pool.begin().await?;
-        let rows = self.query(
-            "with lost as (
+        let rows = self
+            .query(
+                "with lost as (
                 select job_id, chunk, attempt, worker_id,
                     exists (select from touchline.segments s where s.job_id = c.job_id and s.chunk = c.chunk
                         and s.attempt = c.attempt) as progressed
@@ -78,17 +79,17 @@ impl Store {
                     deaths = case when l.progressed then 1 else c.deaths + 1 end
                 from lost l
                 where c.job_id = l.job_id and c.chunk = l.chunk and c.attempt = l.attempt and c.state = $2
-                returning c.job_id, c.chunk, l.attempt, l.worker_id, c.deaths),
+                returning c.job_id, c.chunk, l.attempt, l.worker_id, c.deaths, c.progress),
              ended as (
-                update touchline.attempts a set ended_at = now(), outcome = 'lost'
+                update touchline.attempts a set ended_at = now(), outcome = 'lost', made = b.progress
                 from back b where a.job_id = b.job_id and a.chunk = b.chunk and a.attempt = b.attempt)
              select * from back",
-        )
-        .bind(i64::from(limit))
-        .bind(LOST.from)
-        .bind(LOST.to)
-        .fetch_all(&mut *tx)
-        .await?;
+            )
+            .bind(i64::from(limit))
+            .bind(LOST.from)
+            .bind(LOST.to)
+            .fetch_all(&mut *tx)
+            .await?;
         let lost: Vec<Lost> = rows
             .into_iter()
             .map(|r| {
@@ -114,8 +115,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn resend(&self, patience: Patience) -> Result<u64, StoreError> {
-        let done = self.query(
-            "with stuck as (
+        let done = self
+            .query(
+                "with stuck as (
                 select job_id, chunk from touchline.chunks
                 where state = 'queued' and sent_at < now() - make_interval(secs => $1 * power(2, least(sends - 1, 4)))
                 order by sent_at limit 200 for update skip locked),
@@ -123,10 +125,10 @@ impl Store {
                 update touchline.chunks c set sent_at = now(), sends = c.sends + 1 from stuck s
                 where c.job_id = s.job_id and c.chunk = s.chunk returning c.region, c.job_id, c.chunk, c.attempt)
              insert into touchline.outbox (region, job_id, chunk, attempt) select * from again",
-        )
-        .bind(seconds(patience.resend_after))
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(seconds(patience.resend_after))
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 
@@ -136,15 +138,16 @@ impl Store {
     /// [`StoreError`].
     pub async fn recall(&self, region: &str) -> Result<u64, StoreError> {
         const RECALL: Edge = Edge::chunk(ChunkState::Queued, ChunkEvent::Recalled);
-        let done = self.query(
-            "update touchline.chunks set state = $2, attempt = attempt + 1, not_before = now()
+        let done = self
+            .query(
+                "update touchline.chunks set state = $2, attempt = attempt + 1, not_before = now()
              where state = 'queued' and state = $1 and region = $3",
-        )
-        .bind(RECALL.from)
-        .bind(RECALL.to)
-        .bind(region)
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(RECALL.from)
+            .bind(RECALL.to)
+            .bind(region)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 
@@ -153,17 +156,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn given_up(&self, patience: Patience) -> Result<Vec<GivenUp>, StoreError> {
-        let rows = self.query(
-            "select c.job_id, c.chunk, c.state, c.deaths, c.tries, c.last_code, c.last_message
+        let rows = self
+            .query(
+                "select c.job_id, c.chunk, c.state, c.deaths, c.tries, c.last_code, c.last_message
              from touchline.jobs j join touchline.chunks c on c.job_id = j.id
              where j.state in ('queued', 'planning', 'running', 'publishing')
                 and (c.state = 'failed' or c.state in ('waiting', 'queued') and (c.deaths >= $1 or c.tries >= $2))
              order by c.job_id, c.chunk limit 200",
-        )
-        .bind(patience.deaths)
-        .bind(patience.tries)
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(patience.deaths)
+            .bind(patience.tries)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 let code: Option<String> = r.try_get("last_code")?;
@@ -190,7 +194,8 @@ impl Store {
     pub async fn replan_without_copy(&self, job: Uuid) -> Result<bool, StoreError> {
         const REPLAN: Edge = Edge::job(JobState::Running, JobEvent::Replanned);
         let mut tx = self.pool.begin().await?;
-        let Some(row) = self.query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
+        let Some(row) = self
+            .query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
             .bind(job)
             .bind(REPLAN.from)
             .fetch_optional(&mut *tx)
@@ -201,7 +206,8 @@ impl Store {
         let mut ladder: Ladder = read_json("ladder", row.try_get("ladder")?)?;
         ladder.top = Top::Encode;
         // The next plan numbers its chunks from the start; attempts go on, so that no old message fits.
-        let row = self.query("select max(attempt) as attempt from touchline.chunks where job_id = $1")
+        let row = self
+            .query("select max(attempt) as attempt from touchline.chunks where job_id = $1")
             .bind(job)
             .fetch_one(&mut *tx)
             .await?;
@@ -241,15 +247,16 @@ impl Store {
     /// [`StoreError`].
     pub async fn begin_publishing(&self) -> Result<u64, StoreError> {
         const DONE: Edge = Edge::job(JobState::Running, JobEvent::ChunksDone);
-        let done = self.query(
-            "update touchline.jobs j set state = $2, updated_at = now()
+        let done = self
+            .query(
+                "update touchline.jobs j set state = $2, updated_at = now()
              where j.state = 'running' and j.state = $1
                 and not exists (select from touchline.chunks c where c.job_id = j.id and c.state <> 'done')",
-        )
-        .bind(DONE.from)
-        .bind(DONE.to)
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(DONE.from)
+            .bind(DONE.to)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 }

@@ -13,17 +13,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
-        let done = self.query(
-            "with old as (
+        let done = self
+            .query(
+                "with old as (
                 select id from touchline.jobs where finished_at < now() - make_interval(secs => $1)
                 order by finished_at limit $2 for update skip locked),
              events as (delete from touchline.events where job_id in (select id from old))
              delete from touchline.jobs where id in (select id from old)",
-        )
-        .bind(seconds(after))
-        .bind(i64::from(limit))
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(seconds(after))
+            .bind(i64::from(limit))
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 
@@ -46,14 +47,15 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
-        Ok(self.query_as(
-            "select j.organisation_id, j.id from touchline.jobs j join touchline.publications p on p.job_id = j.id
+        Ok(self
+            .query_as(
+                "select j.organisation_id, j.id from touchline.jobs j join touchline.publications p on p.job_id = j.id
              where j.finished_at < now() - make_interval(secs => $1) and not p.swept order by j.finished_at limit $2",
-        )
-        .bind(seconds(after))
-        .bind(i64::from(limit))
-        .fetch_all(&self.pool)
-        .await?)
+            )
+            .bind(seconds(after))
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// Notes that a job's output was swept.
@@ -73,13 +75,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn all_files(&self, job: Uuid) -> Result<Vec<(String, String)>, StoreError> {
-        let rows = self.query(
-            "select rendition, uri from touchline.segments where job_id = $1
+        let rows = self
+            .query(
+                "select rendition, uri from touchline.segments where job_id = $1
              union all select name, init_key from touchline.renditions where job_id = $1 and init_key is not null",
-        )
-        .bind(job)
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(job)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter().map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).collect()
     }
 }

@@ -220,18 +220,19 @@ impl Store {
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
-            let other = self.query(
-                "select 1 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
+            let other = self
+                .query(
+                    "select 1 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
                  where c.job_id = $1 and c.chunk = $2 and c.attempt = $3 and c.state = $4
                     and j.state in ('queued', 'planning', 'running') and j.backend <> all($5)",
-            )
-            .bind(message.job)
-            .bind(message.chunk)
-            .bind(message.attempt)
-            .bind(CLAIM.from)
-            .bind(backends)
-            .fetch_optional(&self.pool)
-            .await?;
+                )
+                .bind(message.job)
+                .bind(message.chunk)
+                .bind(message.attempt)
+                .bind(CLAIM.from)
+                .bind(backends)
+                .fetch_optional(&self.pool)
+                .await?;
             return Ok(if other.is_some() { Claimed::OtherBackend } else { Claimed::Stale });
         };
         let kind: String = row.try_get("kind")?;
@@ -271,21 +272,22 @@ impl Store {
         let chunks: Vec<i32> = beats.iter().map(|b| b.id.chunk).collect();
         let attempts: Vec<i32> = beats.iter().map(|b| b.id.attempt).collect();
         let progress: Vec<i64> = beats.iter().map(|b| signed(b.progress)).collect();
-        let rows = self.query(
-            "update touchline.chunks c set lease_until = now() + make_interval(secs => $5), progress = b.progress
+        let rows = self
+            .query(
+                "update touchline.chunks c set lease_until = now() + make_interval(secs => $5), progress = b.progress
              from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[]) b(job, chunk, attempt, progress)
              where c.job_id = b.job and c.chunk = b.chunk and c.attempt = b.attempt and c.worker_id = $6
                 and c.state = 'running'
              returning c.job_id, c.chunk, c.attempt",
-        )
-        .bind(&jobs)
-        .bind(&chunks)
-        .bind(&attempts)
-        .bind(&progress)
-        .bind(seconds(lease))
-        .bind(worker)
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(&jobs)
+            .bind(&chunks)
+            .bind(&attempts)
+            .bind(&progress)
+            .bind(seconds(lease))
+            .bind(worker)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter()
             .map(|r| {
                 Ok(AttemptId {
@@ -310,23 +312,24 @@ impl Store {
             return Ok(false);
         }
         let video = &new.plan.video;
-        let stored = self.query(
-            "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
+        let stored = self
+            .query(
+                "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
                 notes = $8, expected_frames = $9, duration_ms = $10, planned_at = now(), updated_at = now()
              where id = $1 and state = $2",
-        )
-        .bind(id.job)
-        .bind(PLANNED.from)
-        .bind(PLANNED.to)
-        .bind(to_json("plan", new.plan)?)
-        .bind(new.backend.to_string())
-        .bind(new.source_identity)
-        .bind(Json(new.warnings))
-        .bind(Json(&new.plan.notes))
-        .bind(new.plan.expected_frames.map(signed))
-        .bind(new.plan.expected_frames.map(|frames| milliseconds(video.rate.seconds(frames))))
-        .execute(&mut *tx)
-        .await?;
+            )
+            .bind(id.job)
+            .bind(PLANNED.from)
+            .bind(PLANNED.to)
+            .bind(to_json("plan", new.plan)?)
+            .bind(new.backend.to_string())
+            .bind(new.source_identity)
+            .bind(Json(new.warnings))
+            .bind(Json(&new.plan.notes))
+            .bind(new.plan.expected_frames.map(signed))
+            .bind(new.plan.expected_frames.map(|frames| milliseconds(video.rate.seconds(frames))))
+            .execute(&mut *tx)
+            .await?;
         if stored.rows_affected() == 0 {
             return Ok(false);
         }
@@ -404,8 +407,9 @@ impl Store {
         uri: &str,
         init: &InitFacts,
     ) -> Result<InitCommit, StoreError> {
-        let row = self.query(
-            "with held as (
+        let row = self
+            .query(
+                "with held as (
                 select 1 from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4
                     and state = 'running' for share),
              set_now as (
@@ -414,16 +418,16 @@ impl Store {
                 returning init_key)
              select exists (select from held) as held, exists (select from set_now) as set_now,
                 (select init_key from touchline.renditions where job_id = $1 and name = $5) as before",
-        )
-        .bind(id.job)
-        .bind(id.chunk)
-        .bind(id.attempt)
-        .bind(id.worker)
-        .bind(rendition)
-        .bind(uri)
-        .bind(to_json("init", init)?)
-        .fetch_one(&self.pool)
-        .await?;
+            )
+            .bind(id.job)
+            .bind(id.chunk)
+            .bind(id.attempt)
+            .bind(id.worker)
+            .bind(rendition)
+            .bind(uri)
+            .bind(to_json("init", init)?)
+            .fetch_one(&self.pool)
+            .await?;
         let before: Option<String> = row.try_get("before")?;
         Ok(match (row.try_get::<bool, _>("held")?, row.try_get::<bool, _>("set_now")?, before) {
             (false, ..) => InitCommit::LeaseLost,
@@ -480,8 +484,9 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn commit_file(&self, id: AttemptId, file: &NewFile<'_>) -> Result<Commit, StoreError> {
-        let row = self.query(
-            "with held as (
+        let row = self
+            .query(
+                "with held as (
                 select 1 from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4
                     and state = 'running' for share),
              added as (
@@ -490,21 +495,21 @@ impl Store {
                 select $1, $2, $3, $5, $6, $7, $8, $9, $10, $11, $12 from held
                 on conflict (job_id, rendition, index) do nothing returning 1)
              select exists (select from held) as held, exists (select from added) as added",
-        )
-        .bind(id.job)
-        .bind(id.chunk)
-        .bind(id.attempt)
-        .bind(id.worker)
-        .bind(file.rendition)
-        .bind(signed(file.index))
-        .bind(file.uri)
-        .bind(signed(file.bytes))
-        .bind(signed(file.first))
-        .bind(signed(file.count))
-        .bind(file.seconds)
-        .bind(&file.facts)
-        .fetch_one(&self.pool)
-        .await?;
+            )
+            .bind(id.job)
+            .bind(id.chunk)
+            .bind(id.attempt)
+            .bind(id.worker)
+            .bind(file.rendition)
+            .bind(signed(file.index))
+            .bind(file.uri)
+            .bind(signed(file.bytes))
+            .bind(signed(file.first))
+            .bind(signed(file.count))
+            .bind(file.seconds)
+            .bind(&file.facts)
+            .fetch_one(&self.pool)
+            .await?;
         Ok(match (row.try_get("held")?, row.try_get("added")?) {
             (true, true) => Commit::New,
             (true, false) => Commit::Already,
@@ -523,16 +528,17 @@ impl Store {
         end: Option<u64>,
         renditions: &[String],
     ) -> Result<Vec<(String, u64)>, StoreError> {
-        let rows = self.query(
-            "select rendition, index from touchline.segments
+        let rows = self
+            .query(
+                "select rendition, index from touchline.segments
              where job_id = $1 and rendition = any($2) and index >= $3 and index < $4 order by rendition, index",
-        )
-        .bind(job)
-        .bind(renditions)
-        .bind(signed(first))
-        .bind(end.map_or(i64::MAX, signed))
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(job)
+            .bind(renditions)
+            .bind(signed(first))
+            .bind(end.map_or(i64::MAX, signed))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter().map(|r| Ok((r.try_get("rendition")?, unsigned(r.try_get("index")?)))).collect()
     }
 
@@ -588,8 +594,9 @@ impl Store {
             Ending::GaveUp { code, message } => (OVER, "gave_up", Some(code), Some(message), Duration::ZERO, 1),
         };
         let mut tx = self.pool.begin().await?;
-        let changed = self.query(
-            "update touchline.chunks c set state = $6,
+        let changed = self
+            .query(
+                "update touchline.chunks c set state = $6,
                 attempt = attempt + case when $6 = 'waiting' then 1 else 0 end,
                 worker_id = case when $6 = 'waiting' then null else worker_id end, lease_until = null,
                 finished_at = case when $6 = 'waiting' then null else now() end,
@@ -598,19 +605,19 @@ impl Store {
                     and s.attempt = $3) then $8 else tries + $8 end,
                 last_code = coalesce($9, last_code), last_message = coalesce($10, last_message)
              where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4 and state = $5",
-        )
-        .bind(id.job)
-        .bind(id.chunk)
-        .bind(id.attempt)
-        .bind(id.worker)
-        .bind(edge.from)
-        .bind(edge.to)
-        .bind(seconds(after))
-        .bind(tries)
-        .bind(code.map(|c| c.as_str()))
-        .bind(message)
-        .execute(&mut *tx)
-        .await?;
+            )
+            .bind(id.job)
+            .bind(id.chunk)
+            .bind(id.attempt)
+            .bind(id.worker)
+            .bind(edge.from)
+            .bind(edge.to)
+            .bind(seconds(after))
+            .bind(tries)
+            .bind(code.map(|c| c.as_str()))
+            .bind(message)
+            .execute(&mut *tx)
+            .await?;
         if changed.rows_affected() == 0 {
             return Ok(false);
         }
@@ -679,18 +686,19 @@ fn milliseconds(seconds: f64) -> i64 {
 /// Takes a chunk to done.
 async fn finish(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, made: u64) -> Result<bool, StoreError> {
     const DONE: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Completed);
-    let done = store.query(
-        "update touchline.chunks set state = $6, lease_until = null, finished_at = now()
+    let done = store
+        .query(
+            "update touchline.chunks set state = $6, lease_until = null, finished_at = now()
          where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4 and state = $5",
-    )
-    .bind(id.job)
-    .bind(id.chunk)
-    .bind(id.attempt)
-    .bind(id.worker)
-    .bind(DONE.from)
-    .bind(DONE.to)
-    .execute(&mut **tx)
-    .await?;
+        )
+        .bind(id.job)
+        .bind(id.chunk)
+        .bind(id.attempt)
+        .bind(id.worker)
+        .bind(DONE.from)
+        .bind(DONE.to)
+        .execute(&mut **tx)
+        .await?;
     if done.rows_affected() == 0 {
         return Ok(false);
     }
@@ -707,33 +715,35 @@ async fn end_row(
     code: Option<FailureCode>,
     message: Option<&str>,
 ) -> Result<(), StoreError> {
-    store.query(
-        "update touchline.attempts set ended_at = now(), outcome = $4, made = $5, code = $6, message = $7
+    store
+        .query(
+            "update touchline.attempts set ended_at = now(), outcome = $4, made = $5, code = $6, message = $7
          where job_id = $1 and chunk = $2 and attempt = $3",
-    )
-    .bind(id.job)
-    .bind(id.chunk)
-    .bind(id.attempt)
-    .bind(outcome)
-    .bind(signed(made))
-    .bind(code.map(FailureCode::as_str))
-    .bind(message)
-    .execute(&mut **tx)
-    .await?;
+        )
+        .bind(id.job)
+        .bind(id.chunk)
+        .bind(id.attempt)
+        .bind(outcome)
+        .bind(signed(made))
+        .bind(code.map(FailureCode::as_str))
+        .bind(message)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }
 
 /// A job whose plan is not being made any more is queued again.
 pub(super) async fn plan_lost(store: &Store, tx: &mut sqlx::PgTransaction<'_>, job: Uuid) -> Result<(), StoreError> {
     const LOST: Edge = Edge::job(JobState::Planning, JobEvent::PlanLost);
-    store.query(
-        "update touchline.jobs set state = $3, updated_at = now() where id = $1 and state = $2
+    store
+        .query(
+            "update touchline.jobs set state = $3, updated_at = now() where id = $1 and state = $2
             and exists (select from touchline.chunks where job_id = $1 and kind = 'plan' and state = 'waiting')",
-    )
-    .bind(job)
-    .bind(LOST.from)
-    .bind(LOST.to)
-    .execute(&mut **tx)
-    .await?;
+        )
+        .bind(job)
+        .bind(LOST.from)
+        .bind(LOST.to)
+        .execute(&mut **tx)
+        .await?;
     Ok(())
 }

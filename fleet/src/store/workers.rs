@@ -99,18 +99,19 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn worker_beat(&self, id: Uuid, beat: &WorkerBeat) -> Result<Option<String>, StoreError> {
-        let row = self.query(
-            "update touchline.workers set heartbeat_at = now(), busy = $2, gone_at = null,
+        let row = self
+            .query(
+                "update touchline.workers set heartbeat_at = now(), busy = $2, gone_at = null,
                 state = case when $3 then 'draining' else 'ready' end, gpu = coalesce($4, gpu),
                 idle_since = case when $2 > 0 then null else coalesce(idle_since, now()) end
              where id = $1 returning command",
-        )
-        .bind(id)
-        .bind(i32::try_from(beat.busy).unwrap_or(i32::MAX))
-        .bind(beat.draining)
-        .bind(&beat.gpu)
-        .fetch_optional(&self.pool)
-        .await?;
+            )
+            .bind(id)
+            .bind(i32::try_from(beat.busy).unwrap_or(i32::MAX))
+            .bind(beat.draining)
+            .bind(&beat.gpu)
+            .fetch_optional(&self.pool)
+            .await?;
         match row {
             Some(row) => Ok(row.try_get("command")?),
             None => Ok(None),
@@ -134,13 +135,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn bury_silent_workers(&self, after: Duration) -> Result<u64, StoreError> {
-        let done = self.query(
-            "update touchline.workers set state = 'gone', gone_at = now(), busy = 0
+        let done = self
+            .query(
+                "update touchline.workers set state = 'gone', gone_at = now(), busy = 0
              where state <> 'gone' and heartbeat_at < now() - make_interval(secs => $1)",
-        )
-        .bind(seconds(after))
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(seconds(after))
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected())
     }
 
@@ -149,7 +151,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn drain_worker(&self, id: Uuid) -> Result<bool, StoreError> {
-        let done = self.query("update touchline.workers set command = 'drain' where id = $1 and state <> 'gone'")
+        let done = self
+            .query("update touchline.workers set command = 'drain' where id = $1 and state <> 'gone'")
             .bind(id)
             .execute(&self.pool)
             .await?;
@@ -161,15 +164,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn workers(&self, gone: bool) -> Result<Vec<WorkerRow>, StoreError> {
-        Ok(self.query_as(
-            "select id, region, pool, host, version, backends, slots, busy, state, gpu, started_at,
+        Ok(self
+            .query_as(
+                "select id, region, pool, host, version, backends, slots, busy, state, gpu, started_at,
                 extract(epoch from now() - heartbeat_at)::float8 as silent_s,
                 extract(epoch from now() - idle_since)::float8 as idle_s
              from touchline.workers where $1 or state <> 'gone' order by region, started_at limit 1000",
-        )
-        .bind(gone)
-        .fetch_all(&self.pool)
-        .await?)
+            )
+            .bind(gone)
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// Notes how a region's queue answered; gives for how long it has been failing without a success, in seconds.
@@ -198,15 +202,16 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn set_region_health(&self, region: &str, healthy: bool) -> Result<bool, StoreError> {
-        let done = self.query(
-            "update touchline.regions set healthy = $2, marked_at = now(),
+        let done = self
+            .query(
+                "update touchline.regions set healthy = $2, marked_at = now(),
                 reason = case when $2 then '' when failing_since is null then 'silent' else reason end
              where name = $1 and healthy <> $2",
-        )
-        .bind(region)
-        .bind(healthy)
-        .execute(&self.pool)
-        .await?;
+            )
+            .bind(region)
+            .bind(healthy)
+            .execute(&self.pool)
+            .await?;
         Ok(done.rows_affected() == 1)
     }
 
@@ -215,7 +220,8 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn unhealthy_regions(&self) -> Result<Vec<(String, String)>, StoreError> {
-        Ok(self.query_as("select name, reason from touchline.regions where not healthy order by name")
+        Ok(self
+            .query_as("select name, reason from touchline.regions where not healthy order by name")
             .fetch_all(&self.pool)
             .await?)
     }
@@ -226,17 +232,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn silent_regions(&self, after: Duration) -> Result<Vec<String>, StoreError> {
-        let rows = self.query(
-            "select w.region from touchline.workers w
+        let rows = self
+            .query(
+                "select w.region from touchline.workers w
              where w.heartbeat_at > now() - interval '1 hour' and w.gone_at is distinct from w.heartbeat_at
              group by w.region
              having max(w.heartbeat_at) < now() - make_interval(secs => $1)
                 and exists (select from touchline.chunks c where c.region = w.region and c.state = 'queued'
                     and c.queued_at < now() - make_interval(secs => $1))",
-        )
-        .bind(seconds(after))
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(seconds(after))
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter().map(|r| Ok(r.try_get("region")?)).collect()
     }
 
@@ -246,17 +253,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn recovered_regions(&self, after_s: f64) -> Result<Vec<String>, StoreError> {
-        let rows = self.query(
-            "select r.name from touchline.regions r
+        let rows = self
+            .query(
+                "select r.name from touchline.regions r
              where not r.healthy and r.failing_since is null
                 and (r.marked_at < now() - make_interval(secs => 5 * $1)
                     or r.reason <> 'silent'
                     or exists (select from touchline.workers w where w.region = r.name and w.state <> 'gone'
                         and w.heartbeat_at > greatest(r.marked_at, now() - make_interval(secs => $1))))",
-        )
-        .bind(after_s)
-        .fetch_all(&self.pool)
-        .await?;
+            )
+            .bind(after_s)
+            .fetch_all(&self.pool)
+            .await?;
         rows.into_iter().map(|r| Ok(r.try_get("name")?)).collect()
     }
 }
