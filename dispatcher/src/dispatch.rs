@@ -117,7 +117,7 @@ impl Dispatcher {
         }
         // Some may have to wait for their own region; the ones behind them may not.
         let limit = u32::try_from(room * 2).unwrap_or(RELEASE_BATCH).clamp(16, RELEASE_BATCH);
-        let candidates = self.store.candidates(limit).await?;
+        let candidates = self.store.candidates(limit, self.patience).await?;
         let chosen = routing::route_all(candidates, views);
         if chosen.is_empty() {
             return Ok(0);

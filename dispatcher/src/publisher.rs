@@ -71,6 +71,7 @@ struct Subject {
     job: Uuid,
     prefix: String,
     plan: Arc<JobPlan>,
+    generation: i32,
     created_s: f64,
 }
 
@@ -134,7 +135,7 @@ impl Publisher {
         if wanted <= listed {
             return Ok(false);
         }
-        let Some(mut lock) = self.store.lock_publication(job).await? else { return Ok(false) };
+        let Some(mut lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
         // Another dispatcher may have been here since.
         let wanted = wanted.max(lock.listed);
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
@@ -165,7 +166,13 @@ impl Publisher {
         };
         let since = row.planned_at.unwrap_or(row.created_at);
         let created_s = (time::OffsetDateTime::now_utc() - since).as_seconds_f64().max(0.0);
-        Ok(Some(Subject { job, prefix: keys::job_prefix(row.organisation_id, job, row.generation), plan, created_s }))
+        Ok(Some(Subject {
+            job,
+            prefix: keys::job_prefix(row.organisation_id, job, row.generation),
+            plan,
+            generation: row.generation,
+            created_s,
+        }))
     }
 
     /// Writes the growing playlists with `wanted` segments, and their multivariant playlist when there is none. Gives how
@@ -257,8 +264,8 @@ impl Publisher {
 
     /// Checks and publishes a job all of whose chunks are done.
     async fn finish(&self, job: Uuid) -> Result<bool, Fault> {
-        let Some(mut lock) = self.store.lock_publication(job).await? else { return Ok(false) };
         let Some(subject) = self.subject(job).await? else { return Ok(false) };
+        let Some(mut lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
         let row = self.store.job(job).await?;
         let plan = &subject.plan;
         let frames = row.end_frames.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
@@ -282,6 +289,7 @@ impl Publisher {
                 return Err(Fault::Job(FailureCode::Internal, message));
             }
             videos.push(track);
+            lock.is_publishing().await?;
         }
         let mut audios = Vec::new();
         let mut warnings = Vec::new();
@@ -305,6 +313,7 @@ impl Publisher {
         let key = |name: &str| format!("{}{name}", subject.prefix);
         for (path, text) in playlists.files() {
             self.put(&key(path), text, PutCondition::Always).await?;
+            lock.is_publishing().await?;
         }
         let thumbnails = self.thumbnails(&subject, frames).await?;
         self.put(&key("thumbnails.vtt"), thumbnails, PutCondition::Always).await?;
@@ -321,6 +330,11 @@ impl Publisher {
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
         lock.listed = self.write_growing(&subject, &mut lock, &tracks, longest, true).await?;
 
+        // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names; the
+        // sweep takes it away. What counts as published is the job's state.
+        if !lock.is_publishing().await? {
+            return Ok(false);
+        }
         let master = render_multivariant_playlist(&playlists.master);
         match self.put(&key(keys::MASTER), master.clone(), PutCondition::IfAbsent).await {
             Ok(_) => {}

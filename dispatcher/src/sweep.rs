@@ -7,6 +7,7 @@ use std::time::Duration;
 use fleet::keys;
 use fleet::objects::ObjectStore;
 use fleet::store::Store;
+use fleet::store::retention::Unswept;
 
 use crate::dispatch::DispatchError;
 
@@ -50,28 +51,8 @@ pub async fn sweep_once(
 ) -> Result<Swept, DispatchError> {
     let mut swept = Swept::default();
     // Objects before rows: without rows nobody knows which are orphans.
-    for (organisation, job) in store.unswept(retention.orphans, 100).await? {
-        let row = store.job(job).await?;
-        // A plan that was replaced lies beside the folder of the present one.
-        let root = keys::job_prefix(organisation, job, 1);
-        let current = keys::job_prefix(organisation, job, row.generation);
-        let mut keep: HashSet<String> = HashSet::new();
-        for (folder, file) in store.all_files(job).await? {
-            keep.insert(format!("{current}{folder}/{file}"));
-        }
-        let mut after: Option<String> = None;
-        loop {
-            let page = objects.list(&root, after.as_deref()).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.key.clone());
-            let orphans: Vec<String> =
-                page.into_iter().map(|o| o.key).filter(|key| is_media(key) && !keep.contains(key)).collect();
-            if !orphans.is_empty() {
-                swept.objects += orphans.len() as u64;
-                objects.delete(&orphans).await?;
-            }
-        }
-        store.mark_swept(job).await?;
+    for job in store.unswept(retention.orphans, 100).await? {
+        swept.objects += sweep_job(store, objects, &job).await?;
     }
     swept.jobs = store.delete_old_jobs(retention.rows, 500).await?;
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
@@ -80,6 +61,32 @@ pub async fn sweep_once(
         tracing::info!(swept.jobs, swept.objects, swept.uploads, "swept");
     }
     Ok(swept)
+}
+
+/// Deletes what nobody committed. First the list, then the rows, read only while the job is ended as before: a job that is
+/// tried again writes under new names, which are not on the list.
+async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept) -> Result<u64, DispatchError> {
+    // A plan that was replaced lies beside the folder of the present one.
+    let root = keys::job_prefix(job.organisation_id, job.id, 1);
+    let current = keys::job_prefix(job.organisation_id, job.id, job.generation);
+    let master = format!("{current}{}", keys::MASTER);
+    let mut listed = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = objects.list(&root, after.as_deref()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.key.clone());
+        // What was written after the end may belong to another try.
+        listed.extend(page.into_iter().filter(|o| o.modified < job.finished_at).map(|o| o.key));
+    }
+    let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
+    let keep: HashSet<String> = files.into_iter().map(|(folder, file)| format!("{current}{folder}/{file}")).collect();
+    // A cancel may have come between the playlist and the publication.
+    let is_orphan = |key: &String| if is_media(key) { !keep.contains(key) } else { *key == master && !job.succeeded };
+    let orphans: Vec<String> = listed.into_iter().filter(is_orphan).collect();
+    objects.delete(&orphans).await?;
+    store.mark_swept(job.id).await?;
+    Ok(orphans.len() as u64)
 }
 
 /// Whether a key carries an attempt; playlists and reports have fixed names and are no orphans.

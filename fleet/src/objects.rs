@@ -2,6 +2,7 @@
 
 mod conformance;
 mod folder;
+mod key;
 mod meta;
 mod s3;
 mod settings;
@@ -95,13 +96,16 @@ pub enum ObjectError {
     },
 }
 
-/// A place for objects. Keys are UTF-8 paths with `/`, below the store's root (bucket and prefix, or folder).
+/// A place for objects. Keys are UTF-8 paths with `/`, below the store's root (bucket and prefix, or folder): 1 to 1024
+/// bytes in all, no part empty, `.` or `..`, no control characters. Other keys are [`ObjectError::Invalid`].
 #[async_trait]
 pub trait ObjectStore: Send + Sync + Debug {
-    /// Writes an object whole: readers see the old bytes, the new bytes, or nothing.
+    /// Writes an object whole: readers see the old bytes or the new ones (at a new key nothing or the new ones). An
+    /// error of kind [`ObjectError::Unavailable`] leaves open whether the write took place.
     ///
     /// # Errors
-    /// [`ObjectError::PreconditionFailed`] when the condition does not hold; else whatever the store meets.
+    /// [`ObjectError::PreconditionFailed`] when the condition does not hold ([`PutCondition::IfMatch`] at a key that
+    /// holds nothing included); else whatever the store meets.
     async fn put(
         &self,
         key: &str,
@@ -110,10 +114,10 @@ pub trait ObjectStore: Send + Sync + Debug {
         condition: PutCondition,
     ) -> Result<ETag, ObjectError>;
 
-    /// Uploads a local file, in parts where it is large.
+    /// Uploads a local file, in parts where it is large; whatever is at the key is replaced when all of it is there.
     ///
     /// # Errors
-    /// As [`put`](Self::put), and when the file cannot be read.
+    /// As [`put`](Self::put), and [`ObjectError::Invalid`] when the file cannot be read.
     async fn put_file(&self, key: &str, path: &std::path::Path, meta: ObjectMeta) -> Result<ETag, ObjectError>;
 
     /// Reads an object whole, with its version; for small ones.
@@ -125,7 +129,7 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Reads `len` bytes at `offset`; fewer only at the end.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// [`ObjectError::NotFound`], or what the store meets.
     async fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, ObjectError>;
 
     /// What is known of an object; `None` when there is none.
@@ -134,19 +138,22 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// Whatever the store meets.
     async fn head(&self, key: &str) -> Result<Option<ObjectFacts>, ObjectError>;
 
-    /// Up to 1000 objects whose key starts with `prefix`, in key order, after `after`.
+    /// The next 1000 objects whose key starts with `prefix`, in order of the keys' bytes, after `after`; fewer only
+    /// when there are no more. The prefix need not end at a `/`.
     ///
     /// # Errors
-    /// Whatever the store meets.
+    /// [`ObjectError::Invalid`] when the prefix cannot be that of a key; else whatever the store meets.
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectFacts>, ObjectError>;
 
     /// Deletes objects; what is not there counts as deleted.
     ///
     /// # Errors
-    /// Whatever the store meets; some may be deleted then.
+    /// [`ObjectError::Invalid`], with nothing deleted, when one of the keys is; else whatever the store meets, and some
+    /// may be deleted then.
     async fn delete(&self, keys: &[String]) -> Result<(), ObjectError>;
 
-    /// Gives up uploads in parts that began longer ago than `older_than`, and says how many.
+    /// Gives up uploads that began longer ago than `older_than`, and says how many; uploads under way included, so
+    /// give hours.
     ///
     /// # Errors
     /// Whatever the store meets.

@@ -1,5 +1,8 @@
-//! A folder as object store. An object is written beside its place and renamed into it; conditions are checked under a
-//! lock that holds between processes.
+//! A folder as object store. An object is written beside its place and renamed into it, under a lock that holds between
+//! processes: shared by writers without a condition, alone for one with a condition and for deletions.
+//!
+//! Nothing is synced: what was written shortly before a power failure may be lost or empty. Types and cache rules are not
+//! kept; whoever serves the folder derives them from the key ([`meta_for`](super::meta_for)).
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -9,9 +12,10 @@ use std::time::{Duration, SystemTime};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::key::{self, invalid, unavailable};
 use super::{ETag, ObjectError, ObjectFacts, ObjectMeta, ObjectStore, PutCondition};
 
-/// Folder for what is being written, and the lock.
+/// Folder for what is being written, and the lock. Reserved at every depth, as stores may lie within each other.
 const STATE: &str = ".touchline";
 /// Objects in one page of a list.
 const PAGE: usize = 1000;
@@ -35,16 +39,13 @@ impl FolderStore {
 
     /// The file of a key.
     fn path(&self, key: &str) -> Result<PathBuf, ObjectError> {
-        let invalid = |reason: &str| ObjectError::Invalid { key: key.to_owned(), reason: reason.to_owned() };
-        if key.is_empty() || key.len() > 1024 {
-            return Err(invalid("keys have 1 to 1024 bytes"));
-        }
+        key::check(key)?;
         for part in key.split('/') {
-            if part.is_empty() || part == "." || part == ".." || part == STATE || part.contains('\0') {
-                return Err(invalid("a part of the key is empty, points elsewhere or is reserved"));
+            if part == STATE {
+                return Err(invalid(key, format!("{STATE} is reserved")));
             }
             if part.len() > 255 {
-                return Err(invalid("a part of the key is longer than 255 bytes"));
+                return Err(invalid(key, "a part of the key is longer than 255 bytes"));
             }
         }
         Ok(self.root.join(key))
@@ -60,12 +61,13 @@ impl FolderStore {
         let name = key.clone();
         tokio::task::spawn_blocking(move || work(&store, &key))
             .await
-            .unwrap_or_else(|e| Err(ObjectError::Unavailable { key: name, reason: e.to_string() }))
+            .unwrap_or_else(|e| Err(unavailable(&name, e.to_string())))
     }
 
-    fn lock(&self) -> io::Result<File> {
+    /// The lock's file; it is unlocked when dropped.
+    fn lock(&self, alone: bool) -> io::Result<File> {
         let lock = File::create(self.root.join(STATE).join("lock"))?;
-        lock.lock()?;
+        if alone { lock.lock()? } else { lock.lock_shared()? }
         Ok(lock)
     }
 
@@ -74,27 +76,14 @@ impl FolderStore {
         self.root.join(STATE).join(format!("{}.part", uuid::Uuid::now_v7()))
     }
 
-    fn place(&self, key: &str, part: &Path, condition: &PutCondition) -> Result<ETag, ObjectError> {
+    /// Renames a written file into its place.
+    fn place(&self, key: &str, part: &Path, condition: &PutCondition) -> Result<(), ObjectError> {
         let path = self.path(key)?;
-        let failed = |e: io::Error| from_io(key, &e);
-        let parent = path.parent().unwrap_or(&self.root);
-        let rename = || -> io::Result<()> {
-            fs::create_dir_all(parent)?;
-            match fs::rename(part, &path) {
-                // A deletion removed the empty folder in between.
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                    fs::create_dir_all(parent)?;
-                    fs::rename(part, &path)
-                }
-                other => other,
-            }
-        };
-        if *condition == PutCondition::Always {
-            rename().map_err(failed)?;
-        } else {
-            let lock = self.lock().map_err(failed)?;
+        let failed = |e: io::Error| from_write(key, &e);
+        let lock = self.lock(*condition != PutCondition::Always).map_err(failed)?;
+        if *condition != PutCondition::Always {
             let there = match fs::metadata(&path) {
-                Ok(metadata) => Some(etag(&metadata)),
+                Ok(metadata) => metadata.is_file().then(|| etag(&metadata)),
                 Err(e) if e.kind() == io::ErrorKind::NotFound => None,
                 Err(e) => return Err(failed(e)),
             };
@@ -106,10 +95,11 @@ impl FolderStore {
             if !holds {
                 return Err(ObjectError::PreconditionFailed { key: key.to_owned() });
             }
-            rename().map_err(failed)?;
-            drop(lock);
         }
-        Ok(etag(&fs::metadata(&path).map_err(failed)?))
+        fs::create_dir_all(path.parent().unwrap_or(&self.root)).map_err(failed)?;
+        fs::rename(part, &path).map_err(failed)?;
+        drop(lock);
+        Ok(())
     }
 
     fn write(
@@ -120,8 +110,15 @@ impl FolderStore {
     ) -> Result<ETag, ObjectError> {
         self.path(key)?;
         let part = self.part();
-        let written = File::create(&part).and_then(|mut file| fill(&mut file));
-        let outcome = written.map_err(|e| from_io(key, &e)).and_then(|()| self.place(key, &part, condition));
+        let written = File::create(&part).and_then(|mut file| {
+            fill(&mut file)?;
+            // The kernel's own stamps are milliseconds apart, and an inode may come back within one: this one differs.
+            file.set_modified(SystemTime::now())?;
+            file.metadata()
+        });
+        let outcome = written
+            .map_err(|e| from_write(key, &e))
+            .and_then(|metadata| self.place(key, &part, condition).map(|()| etag(&metadata)));
         if outcome.is_err()
             && let Err(error) = fs::remove_file(&part)
             && error.kind() != io::ErrorKind::NotFound
@@ -130,9 +127,28 @@ impl FolderStore {
         }
         outcome
     }
+
+    /// Deletes an object, and the folders that are empty then.
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        // Alone, so that no writer loses the folder that it has just made.
+        let lock = self.lock(true)?;
+        match fs::remove_file(path) {
+            Err(e) if is_missing(&e) => {}
+            other => other?,
+        }
+        let mut folder = path.parent();
+        while let Some(f) = folder.filter(|f| **f != *self.root) {
+            if fs::remove_dir(f).is_err() {
+                break;
+            }
+            folder = f.parent();
+        }
+        drop(lock);
+        Ok(())
+    }
 }
 
-/// Inode, time and size: a rename always brings another inode, as the old one is in use until then.
+/// Inode, time in nanoseconds, and size: another for every write, and the same after the rename.
 fn etag(metadata: &fs::Metadata) -> ETag {
     use std::os::unix::fs::MetadataExt;
     ETag(format!("\"{:x}-{:x}-{:x}-{:x}\"", metadata.ino(), metadata.mtime(), metadata.mtime_nsec(), metadata.size()))
@@ -143,17 +159,30 @@ fn facts(key: &str, metadata: &fs::Metadata) -> ObjectFacts {
     ObjectFacts { key: key.to_owned(), size: metadata.len(), etag: etag(metadata), modified: modified.into() }
 }
 
+/// There is no object: nothing, a folder, or a file where the key has a folder.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
+}
+
 fn from_io(key: &str, error: &io::Error) -> ObjectError {
-    let key = key.to_owned();
     match error.kind() {
-        io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory => {
-            ObjectError::NotFound { key }
+        _ if is_missing(error) => ObjectError::NotFound { key: key.to_owned() },
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            ObjectError::Forbidden { key: key.to_owned() }
         }
-        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => ObjectError::Forbidden { key },
-        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => {
-            ObjectError::Invalid { key, reason: error.to_string() }
+        io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => invalid(key, error.to_string()),
+        _ => unavailable(key, error.to_string()),
+    }
+}
+
+fn from_write(key: &str, error: &io::Error) -> ObjectError {
+    match error.kind() {
+        // Or the swept part of an upload that took too long.
+        io::ErrorKind::NotFound => unavailable(key, "what was being written is gone"),
+        io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
+            invalid(key, "a folder and an object cannot have the same name")
         }
-        _ => ObjectError::Unavailable { key, reason: error.to_string() },
+        _ => from_io(key, error),
     }
 }
 
@@ -172,7 +201,10 @@ impl ObjectStore for FolderStore {
     async fn put_file(&self, key: &str, path: &Path, _meta: ObjectMeta) -> Result<ETag, ObjectError> {
         let path = path.to_owned();
         self.blocking(key, move |s, key| {
-            s.write(key, &PutCondition::Always, |file| io::copy(&mut File::open(&path)?, file).map(|_| ()))
+            let mut source = File::open(&path)
+                .and_then(|f| if f.metadata()?.is_dir() { Err(io::ErrorKind::IsADirectory.into()) } else { Ok(f) })
+                .map_err(|e| invalid(key, format!("{}: {e}", path.display())))?;
+            s.write(key, &PutCondition::Always, |file| io::copy(&mut source, file).map(|_| ()))
         })
         .await
     }
@@ -186,8 +218,7 @@ impl ObjectStore for FolderStore {
                 return Err(ObjectError::NotFound { key: key.to_owned() });
             }
             if metadata.len() > limit {
-                let reason = format!("{} bytes, more than the allowed {limit}", metadata.len());
-                return Err(ObjectError::Invalid { key: key.to_owned(), reason });
+                return Err(invalid(key, format!("{} bytes, more than the allowed {limit}", metadata.len())));
             }
             let mut bytes = Vec::new();
             file.read_to_end(&mut bytes).map_err(failed)?;
@@ -223,15 +254,20 @@ impl ObjectStore for FolderStore {
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectFacts>, ObjectError> {
         let after = after.map(str::to_owned);
         self.blocking(prefix, move |s, prefix| {
+            let base = key::folder_of(prefix)?;
+            if !base.is_empty() {
+                s.path(base)?;
+            }
             let mut keys = Vec::new();
-            // Only folders that can hold keys of the prefix are looked into.
-            let base = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
-            collect(&s.root, base, &mut keys).map_err(|e| from_io(prefix, &e))?;
-            keys.retain(|k| k.starts_with(prefix) && after.as_deref().is_none_or(|a| k.as_str() > a));
+            let wanted = Wanted { prefix, after: after.as_deref() };
+            collect(&s.root, base, &wanted, &mut keys).map_err(|e| from_io(prefix, &e))?;
             keys.sort_unstable();
-            keys.truncate(PAGE);
             // What vanishes between the two looks is not there.
-            Ok(keys.iter().filter_map(|k| Some(facts(k, &fs::metadata(s.root.join(k)).ok()?))).collect())
+            let found = keys.iter().filter_map(|key| {
+                let metadata = fs::metadata(s.root.join(key)).ok().filter(fs::Metadata::is_file)?;
+                Some(facts(key, &metadata))
+            });
+            Ok(found.take(PAGE).collect())
         })
         .await
     }
@@ -239,22 +275,9 @@ impl ObjectStore for FolderStore {
     async fn delete(&self, keys: &[String]) -> Result<(), ObjectError> {
         let keys = keys.to_vec();
         self.blocking("", move |s, _| {
-            for key in &keys {
-                let path = s.path(key)?;
-                match fs::remove_file(&path) {
-                    Err(e) if !matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                        return Err(from_io(key, &e));
-                    }
-                    _ => {}
-                }
-                // Folders that are empty now go too; one that is not stays.
-                let mut folder = path.parent();
-                while let Some(f) = folder.filter(|f| **f != *s.root) {
-                    if fs::remove_dir(f).is_err() {
-                        break;
-                    }
-                    folder = f.parent();
-                }
+            let paths = keys.iter().map(|key| s.path(key)).collect::<Result<Vec<_>, _>>()?;
+            for (key, path) in keys.iter().zip(&paths) {
+                s.remove(path).map_err(|e| from_io(key, &e))?;
             }
             Ok(())
         })
@@ -277,10 +300,28 @@ impl ObjectStore for FolderStore {
     }
 }
 
-/// All keys below a folder.
-fn collect(root: &Path, base: &str, keys: &mut Vec<String>) -> io::Result<()> {
+/// Which keys a list is to have.
+struct Wanted<'a> {
+    prefix: &'a str,
+    after: Option<&'a str>,
+}
+
+impl Wanted<'_> {
+    fn key(&self, key: &str) -> bool {
+        key.starts_with(self.prefix) && self.after.is_none_or(|after| key > after)
+    }
+
+    /// Whether a folder, given with the closing slash, may hold such keys.
+    fn folder(&self, folder: &str) -> bool {
+        let passed = self.after.is_some_and(|after| after > folder && !after.starts_with(folder));
+        !passed && (folder.starts_with(self.prefix) || self.prefix.starts_with(folder))
+    }
+}
+
+/// The wanted keys below a folder, in no order.
+fn collect(root: &Path, base: &str, wanted: &Wanted<'_>, keys: &mut Vec<String>) -> io::Result<()> {
     let entries = match fs::read_dir(root.join(base)) {
-        Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => return Ok(()),
+        Err(e) if is_missing(&e) => return Ok(()),
         other => other?,
     };
     for entry in entries {
@@ -291,42 +332,20 @@ fn collect(root: &Path, base: &str, keys: &mut Vec<String>) -> io::Result<()> {
             continue;
         }
         let key = if base.is_empty() { name } else { format!("{base}/{name}") };
-        if entry.file_type()?.is_dir() {
-            collect(root, &key, keys)?;
-        } else {
-            keys.push(key);
+        match entry.file_type() {
+            Ok(kind) if kind.is_dir() => {
+                if wanted.folder(&format!("{key}/")) {
+                    collect(root, &key, wanted, keys)?;
+                }
+            }
+            Ok(_) if wanted.key(&key) && key::check(&key).is_ok() => keys.push(key),
+            Ok(_) => {}
+            Err(e) if is_missing(&e) => {}
+            Err(e) => return Err(e),
         }
     }
     Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_folder_keeps_what_every_store_promises() {
-        let dir = tempfile::tempdir().unwrap();
-        super::super::conformance(&FolderStore::open(dir.path()).unwrap()).await;
-    }
-
-    #[tokio::test]
-    async fn keys_that_lead_out_of_the_folder_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = FolderStore::open(dir.path()).unwrap();
-        for key in ["", "/etc/passwd", "../x", "a/../../x", "a//b", ".touchline/lock", "a/./b", "nul\0"] {
-            let outcome = store.get(key, 10).await;
-            assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "{key:?}: {outcome:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn what_a_dead_writer_left_is_swept() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = FolderStore::open(dir.path()).unwrap();
-        fs::write(store.part(), "half").unwrap();
-        assert!(store.list("", None).await.unwrap().is_empty());
-        assert_eq!(store.abort_stale_uploads(Duration::from_secs(3600)).await.unwrap(), 0);
-        assert_eq!(store.abort_stale_uploads(Duration::ZERO).await.unwrap(), 1);
-    }
-}
+mod tests;

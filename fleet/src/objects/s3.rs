@@ -1,49 +1,63 @@
 //! S3, and stores that speak its protocol.
+//!
+//! All retries are ours: the SDK's end with the answer's head, while bodies fail after it, and a conditional write whose
+//! answer was lost has to look before it may call the second answer, 412, a failure.
+//!
+//! Conditions hold as well as the store's do. One that answers that it knows none (501) gets a look before each write,
+//! between which two writers may both win; one that ignores them in silence cannot be told from one that obeys.
+
+mod delete;
+mod fault;
+mod upload;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::{Builder, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::operation::RequestId;
+use aws_sdk_s3::config::{
+    Builder, RequestChecksumCalculation, ResponseChecksumValidation, retry::RetryConfig, timeout::TimeoutConfig,
+};
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
-use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart, Delete, ObjectIdentifier};
 use backon::{BackoffBuilder, ExponentialBuilder};
-use bytes::Bytes;
-use futures_util::{StreamExt, TryStreamExt, stream};
+use bytes::{Bytes, BytesMut};
 
+use self::fault::Fault;
+use super::key::{self, invalid, unavailable};
 use super::{ETag, ObjectError, ObjectFacts, ObjectMeta, ObjectStore, PutCondition};
 
-/// Files from this size on go up in parts.
-const MULTIPART_FROM: u64 = 64 << 20;
-/// Smallest part; it grows so that 10 000 suffice.
-const PART: u64 = 16 << 20;
-/// Parts on their way at once.
-const PARTS_AT_ONCE: usize = 4;
+/// Objects in one page of a list: the limit of S3.
+const PAGE: usize = 1000;
 
-/// Patience with the store.
+/// Patience with the store. An operation takes `patience` and one more try at most.
 #[derive(Clone, Copy, Debug)]
 pub struct S3Options {
     /// To make a connection, TLS included. 5 s.
     pub connect_timeout: Duration,
-    /// For one request in all. 60 s: a segment on a slow link.
+    /// For one request with its answer, and a second more for each MiB that it may move, so that large parts do not fail
+    /// on slow links. 30 s.
     pub request_timeout: Duration,
-    /// Tries of one operation. 6.
+    /// Tries of one request. 6: with the delays, a store may be busy for some seconds.
     pub tries: usize,
-    /// Wait before the second try; it doubles with each up to 5 s, with jitter. 200 ms.
+    /// Longest wait before the second try; it doubles with each. Each wait is a random part of it, so that workers which
+    /// failed together do not return together. 200 ms.
     pub first_delay: Duration,
+    /// Longest wait of all. 5 s.
+    pub max_delay: Duration,
+    /// No try begins later than this after the first. 3 min: with more, whoever holds a lease waits in vain.
+    pub patience: Duration,
 }
 
 impl Default for S3Options {
     fn default() -> Self {
         Self {
             connect_timeout: Duration::from_secs(5),
-            request_timeout: Duration::from_secs(60),
+            request_timeout: Duration::from_secs(30),
             tries: 6,
             first_delay: Duration::from_millis(200),
+            max_delay: Duration::from_secs(5),
+            patience: Duration::from_secs(180),
         }
     }
 }
@@ -53,21 +67,49 @@ impl Default for S3Options {
 pub struct S3Store {
     client: Client,
     bucket: String,
+    /// Empty, or with the closing slash.
     prefix: String,
     options: S3Options,
-    /// The store knows no conditional writes.
+    /// The store has said that it knows no conditional writes.
     unconditional: AtomicBool,
+    /// The store has said that it knows no deletions in batches.
+    single_deletions: AtomicBool,
+}
+
+/// What is sent, again for each try.
+enum Body<'a> {
+    Bytes(&'a Bytes),
+    File { path: &'a Path, size: u64 },
+}
+
+impl Body<'_> {
+    fn size(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    async fn stream(&self, key: &str) -> Result<ByteStream, Fault> {
+        match self {
+            Self::Bytes(bytes) => Ok(ByteStream::from(Bytes::clone(bytes))),
+            Self::File { size: 0, .. } => Ok(ByteStream::default()),
+            Self::File { path, size } => upload::stream_file(key, path, 0, *size).await,
+        }
+    }
 }
 
 impl S3Store {
-    /// A store with this SDK configuration; its time limits and retries are replaced by `options`.
+    /// A store with this SDK configuration; its time limits and retries are replaced by `options`. Checksums are sent
+    /// only where S3 demands them, as other stores refuse them.
     #[must_use]
     pub fn new(config: Builder, bucket: &str, prefix: &str, options: S3Options) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(options.connect_timeout)
-            .operation_attempt_timeout(options.request_timeout)
+        let config = config
+            .timeout_config(TimeoutConfig::builder().connect_timeout(options.connect_timeout).build())
+            .retry_config(RetryConfig::disabled())
+            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+            .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
             .build();
-        let config = config.timeout_config(timeouts).retry_config(RetryConfig::disabled()).build();
         let prefix = prefix.trim_matches('/');
         Self {
             client: Client::from_conf(config),
@@ -75,40 +117,49 @@ impl S3Store {
             prefix: if prefix.is_empty() { String::new() } else { format!("{prefix}/") },
             options,
             unconditional: AtomicBool::new(false),
+            single_deletions: AtomicBool::new(false),
         }
     }
 
-    fn key(&self, key: &str) -> Result<String, ObjectError> {
+    /// The key within the bucket.
+    fn full(&self, key: &str) -> Result<String, ObjectError> {
+        key::check(key)?;
         let full = format!("{}{key}", self.prefix);
-        if key.is_empty() || full.len() > 1024 || key.contains('\0') {
-            let reason = "keys have 1 to 1024 bytes, with the prefix".to_owned();
-            return Err(ObjectError::Invalid { key: key.to_owned(), reason });
-        }
-        // Servers and proxies resolve such parts in URLs: the object would not be where its key says.
-        if key.split('/').any(|part| part == "." || part == ".." || part.is_empty()) {
-            let reason = "a part of the key is empty or points elsewhere".to_owned();
-            return Err(ObjectError::Invalid { key: key.to_owned(), reason });
+        if full.len() > key::LONGEST {
+            return Err(invalid(key, "with the prefix the key is longer than 1024 bytes"));
         }
         Ok(full)
     }
 
-    /// Tries again while the store does not answer.
-    async fn retry<T, F>(&self, mut work: impl FnMut() -> F + Send) -> Result<T, ObjectError>
+    /// The key below the prefix; as it is when it is not there.
+    fn relative<'a>(&self, full: &'a str) -> &'a str {
+        full.strip_prefix(&self.prefix).unwrap_or(full)
+    }
+
+    /// Makes a request, which moves up to `size` bytes, until it succeeds or fails for good, or patience ends.
+    async fn retry<T, F>(&self, key: &str, size: u64, mut request: impl FnMut() -> F + Send) -> Result<T, Fault>
     where
-        F: Future<Output = Result<T, ObjectError>> + Send,
+        F: Future<Output = Result<T, Fault>> + Send,
     {
-        let mut waits = ExponentialBuilder::default()
-            .with_min_delay(self.options.first_delay)
-            .with_max_delay(Duration::from_secs(5))
-            .with_max_times(self.options.tries.saturating_sub(1))
-            .with_jitter()
+        let S3Options { request_timeout, tries, first_delay, max_delay, patience, .. } = self.options;
+        let limit = request_timeout.saturating_add(Duration::from_secs(size >> 20));
+        let mut delays = ExponentialBuilder::default()
+            .with_min_delay(first_delay)
+            .with_max_delay(max_delay)
+            .with_max_times(tries.saturating_sub(1))
             .build();
+        let started = Instant::now();
         loop {
-            match work().await {
-                Err(error @ ObjectError::Unavailable { .. }) => {
-                    let Some(wait) = waits.next() else { return Err(error) };
-                    tracing::debug!(%error, ?wait, "trying again");
-                    tokio::time::sleep(wait).await;
+            let answer = tokio::time::timeout(limit, request()).await;
+            match answer.unwrap_or_else(|_| Err(Fault::passing(key, "no answer in time"))) {
+                Err(Fault::Passing(error)) => {
+                    let Some(delay) = delays.next().filter(|_| started.elapsed() < patience) else {
+                        return Err(Fault::Passing(error));
+                    };
+                    // The builder's own jitter only adds to the delay.
+                    let delay = delay.mul_f64(fastrand::f64());
+                    tracing::debug!(bucket = self.bucket, ?delay, "A request is made again: {error}");
+                    tokio::time::sleep(delay).await;
                 }
                 other => return other,
             }
@@ -119,39 +170,73 @@ impl S3Store {
         &self,
         key: &str,
         full: &str,
-        bytes: &Bytes,
+        body: &Body<'_>,
         meta: ObjectMeta,
         condition: &PutCondition,
-    ) -> Result<ETag, ObjectError> {
-        let mut request = self
+    ) -> Result<ETag, Fault> {
+        let request = self
             .client
             .put_object()
             .bucket(&self.bucket)
             .key(full)
             .content_type(meta.content_type)
             .cache_control(meta.cache_control)
-            .content_length(i64::try_from(bytes.len()).unwrap_or(i64::MAX))
-            .body(ByteStream::from(bytes.clone()));
-        if !self.unconditional.load(Ordering::Relaxed) {
-            request = match condition {
-                PutCondition::Always => request,
-                PutCondition::IfAbsent => request.if_none_match("*"),
-                PutCondition::IfMatch(etag) => request.if_match(&etag.0),
-            };
-        }
-        let sent = request.send().await;
-        sent.map(|o| ETag(o.e_tag().unwrap_or_default().to_owned())).map_err(|e| from_sdk(key, &e))
+            .body(body.stream(key).await?);
+        let request = match condition {
+            PutCondition::Always => request,
+            PutCondition::IfAbsent => request.if_none_match("*"),
+            PutCondition::IfMatch(etag) => request.if_match(&etag.0),
+        };
+        let sent = request.send().await.map_err(|e| Fault::from_sdk(key, &e))?;
+        etag_of(key, sent.e_tag())
     }
 
     /// For stores without conditional writes: a look, and then the write. Two writers at the same moment may both win.
-    async fn check(&self, key: &str, condition: &PutCondition) -> Result<(), ObjectError> {
-        let there = self.head(key).await?.map(|f| f.etag);
+    async fn put_after_look(
+        &self,
+        key: &str,
+        full: &str,
+        body: &Body<'_>,
+        meta: ObjectMeta,
+        condition: &PutCondition,
+    ) -> Result<ETag, ObjectError> {
+        let there = self.head(key).await?.map(|facts| facts.etag);
         let holds = match condition {
             PutCondition::Always => true,
             PutCondition::IfAbsent => there.is_none(),
             PutCondition::IfMatch(etag) => there.as_ref() == Some(etag),
         };
-        if holds { Ok(()) } else { Err(ObjectError::PreconditionFailed { key: key.to_owned() }) }
+        if !holds {
+            return Err(ObjectError::PreconditionFailed { key: key.to_owned() });
+        }
+        let put = || self.put_once(key, full, body, meta, &PutCondition::Always);
+        Ok(self.retry(key, body.size(), put).await?)
+    }
+
+    /// What a store means that answered a later try with "another version is there": perhaps this call's own, when the
+    /// answer to a try before was lost. Another writer's same bytes count as own: what is there is right.
+    async fn own_version(&self, key: &str, bytes: &Bytes) -> Result<ETag, ObjectError> {
+        match self.get(key, bytes.len() as u64).await {
+            Ok((there, etag)) if there == *bytes => Ok(etag),
+            Ok(_) | Err(ObjectError::NotFound { .. } | ObjectError::Invalid { .. }) => {
+                Err(ObjectError::PreconditionFailed { key: key.to_owned() })
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    async fn head_once(&self, key: &str, full: &str) -> Result<Option<ObjectFacts>, Fault> {
+        let sent = self.client.head_object().bucket(&self.bucket).key(full).send().await;
+        let head = match sent.map_err(|e| Fault::from_sdk(key, &e)) {
+            Err(Fault::Final(ObjectError::NotFound { .. })) => return Ok(None),
+            other => other?,
+        };
+        Ok(Some(ObjectFacts {
+            key: key.to_owned(),
+            size: head.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+            etag: etag_of(key, head.e_tag())?,
+            modified: when(head.last_modified()),
+        }))
     }
 }
 
@@ -164,265 +249,149 @@ impl ObjectStore for S3Store {
         meta: ObjectMeta,
         condition: PutCondition,
     ) -> Result<ETag, ObjectError> {
-        let full = self.key(key)?;
-        if self.unconditional.load(Ordering::Relaxed) {
-            self.check(key, &condition).await?;
+        let full = self.full(key)?;
+        let body = Body::Bytes(&bytes);
+        let conditional = condition != PutCondition::Always;
+        if conditional && self.unconditional.load(Ordering::Relaxed) {
+            return self.put_after_look(key, &full, &body, meta, &condition).await;
         }
-        let tries = std::sync::atomic::AtomicUsize::new(0);
-        let outcome = self
-            .retry(|| async {
-                tries.fetch_add(1, Ordering::Relaxed);
-                self.put_once(key, &full, &bytes, meta, &condition).await
-            })
-            .await;
-        match outcome {
-            // An answer may have been lost: what is there may be what this call wrote.
-            Err(ObjectError::PreconditionFailed { .. }) if tries.load(Ordering::Relaxed) > 1 => {
-                match self.get(key, bytes.len() as u64).await {
-                    Ok((there, etag)) if there == bytes => Ok(etag),
-                    Ok(_) | Err(ObjectError::NotFound { .. } | ObjectError::Invalid { .. }) => {
-                        Err(ObjectError::PreconditionFailed { key: key.to_owned() })
-                    }
-                    Err(other) => Err(other),
-                }
+        let tries = AtomicUsize::new(0);
+        let put = || {
+            tries.fetch_add(1, Ordering::Relaxed);
+            self.put_once(key, &full, &body, meta, &condition)
+        };
+        let fault = match self.retry(key, body.size(), put).await {
+            Ok(etag) => return Ok(etag),
+            Err(fault) => fault,
+        };
+        if conditional && matches!(fault, Fault::Unsupported(_)) {
+            if !self.unconditional.swap(true, Ordering::Relaxed) {
+                tracing::warn!(
+                    bucket = self.bucket,
+                    "The store knows no conditional writes: a look before each has to do, and two writers may both win"
+                );
             }
-            Err(ObjectError::Invalid { reason, .. })
-                if reason == NOT_IMPLEMENTED && condition != PutCondition::Always =>
-            {
-                if !self.unconditional.swap(true, Ordering::Relaxed) {
-                    tracing::warn!(
-                        bucket = self.bucket,
-                        "the store knows no conditional writes; a look before each write has to do"
-                    );
-                }
-                self.check(key, &condition).await?;
-                self.retry(|| self.put_once(key, &full, &bytes, meta, &PutCondition::Always)).await
+            return self.put_after_look(key, &full, &body, meta, &condition).await;
+        }
+        match (fault.into(), &condition) {
+            (ObjectError::PreconditionFailed { .. }, PutCondition::Always) => {
+                Err(unavailable(key, "other writes were in the way"))
             }
-            other => other,
+            (ObjectError::PreconditionFailed { .. }, _) if tries.load(Ordering::Relaxed) > 1 => {
+                self.own_version(key, &bytes).await
+            }
+            // So says S3 when the version to replace is gone.
+            (ObjectError::NotFound { key }, PutCondition::IfMatch(_)) => Err(ObjectError::PreconditionFailed { key }),
+            (other, _) => Err(other),
         }
     }
 
     async fn put_file(&self, key: &str, path: &Path, meta: ObjectMeta) -> Result<ETag, ObjectError> {
-        let full = self.key(key)?;
-        let invalid = |e: &dyn std::fmt::Display| ObjectError::Invalid {
-            key: key.to_owned(),
-            reason: format!("{}: {e}", path.display()),
-        };
-        let size = tokio::fs::metadata(path).await.map_err(|e| invalid(&e))?.len();
-        if size < MULTIPART_FROM {
-            let bytes = tokio::fs::read(path).await.map_err(|e| invalid(&e))?;
-            return self.put(key, bytes.into(), meta, PutCondition::Always).await;
-        }
-        let upload = self
-            .retry(|| async {
-                let request = self
-                    .client
-                    .create_multipart_upload()
-                    .bucket(&self.bucket)
-                    .key(&full)
-                    .content_type(meta.content_type)
-                    .cache_control(meta.cache_control);
-                let sent = request.send().await.map_err(|e| from_sdk(key, &e))?;
-                sent.upload_id().map(str::to_owned).ok_or_else(|| unavailable(key, "no upload id"))
-            })
-            .await?;
-        let outcome = self.upload_parts(key, &full, &upload, path, size).await;
-        if outcome.is_err() {
-            let abort =
-                self.client.abort_multipart_upload().bucket(&self.bucket).key(&full).upload_id(&upload).send().await;
-            if let Err(error) = abort {
-                tracing::warn!(key, error = %from_sdk(key, &error), "the upload is left for the sweep");
-            }
-        }
-        outcome
+        self.upload(key, path, meta).await
     }
 
     async fn get(&self, key: &str, limit: u64) -> Result<(Bytes, ETag), ObjectError> {
-        let full = self.key(key)?;
-        self.retry(|| async {
+        let full = self.full(key)?;
+        let get = || async {
             let got = self.client.get_object().bucket(&self.bucket).key(&full).send().await;
-            let got = got.map_err(|e| from_sdk(key, &e))?;
-            let size = got.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            if size > limit {
-                let reason = format!("{size} bytes, more than the allowed {limit}");
-                return Err(ObjectError::Invalid { key: key.to_owned(), reason });
-            }
-            let etag = ETag(got.e_tag().unwrap_or_default().to_owned());
-            let body = got.body.collect().await.map_err(|e| unavailable(key, &e.to_string()))?.into_bytes();
-            if body.len() as u64 != size {
-                return Err(unavailable(key, "the body ended early"));
-            }
-            Ok((body, etag))
-        })
-        .await
+            let got = got.map_err(|e| Fault::from_sdk(key, &e))?;
+            let etag = etag_of(key, got.e_tag())?;
+            Ok((read(key, got.body, got.content_length, limit).await?, etag))
+        };
+        Ok(self.retry(key, limit, get).await?)
     }
 
     async fn get_range(&self, key: &str, offset: u64, len: u64) -> Result<Bytes, ObjectError> {
-        let full = self.key(key)?;
-        if len == 0 {
-            return Ok(Bytes::new());
-        }
-        let range = format!("bytes={offset}-{}", offset.saturating_add(len - 1));
-        self.retry(|| async {
-            let got = self.client.get_object().bucket(&self.bucket).key(&full).range(&range).send().await;
-            let got = match got {
+        let full = self.full(key)?;
+        let Some(last) = len.checked_sub(1).map(|len| offset.saturating_add(len)) else {
+            let there = self.head(key).await?;
+            return there.map(|_| Bytes::new()).ok_or_else(|| ObjectError::NotFound { key: key.to_owned() });
+        };
+        let get = || async {
+            let request = self.client.get_object().bucket(&self.bucket).key(&full);
+            let got = match request.range(format!("bytes={offset}-{last}")).send().await {
                 // Past the end there is nothing.
                 Err(e) if e.raw_response().is_some_and(|r| r.status().as_u16() == 416) => return Ok(Bytes::new()),
-                other => other.map_err(|e| from_sdk(key, &e))?,
+                other => other.map_err(|e| Fault::from_sdk(key, &e))?,
             };
-            let size = got.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-            let body = got.body.collect().await.map_err(|e| unavailable(key, &e.to_string()))?.into_bytes();
-            if body.len() as u64 != size {
-                return Err(unavailable(key, "the body ended early"));
+            let is_range = got.content_range().is_some_and(|range| range.starts_with(&format!("bytes {offset}-")));
+            if !is_range && got.content_length() != Some(0) {
+                return Err(Fault::invalid(key, "the store sent something other than the range"));
             }
-            Ok(body)
-        })
-        .await
+            read(key, got.body, got.content_length, len).await
+        };
+        Ok(self.retry(key, len, get).await?)
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectFacts>, ObjectError> {
-        let full = self.key(key)?;
-        self.retry(|| async {
-            match self.client.head_object().bucket(&self.bucket).key(&full).send().await {
-                Ok(head) => Ok(Some(ObjectFacts {
-                    key: key.to_owned(),
-                    size: head.content_length().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                    etag: ETag(head.e_tag().unwrap_or_default().to_owned()),
-                    modified: when(head.last_modified()),
-                })),
-                Err(error) => match from_sdk(key, &error) {
-                    ObjectError::NotFound { .. } => Ok(None),
-                    other => Err(other),
-                },
-            }
-        })
-        .await
+        let full = self.full(key)?;
+        Ok(self.retry(key, 0, || self.head_once(key, &full)).await?)
     }
 
     async fn list(&self, prefix: &str, after: Option<&str>) -> Result<Vec<ObjectFacts>, ObjectError> {
+        key::folder_of(prefix)?;
         let full = format!("{}{prefix}", self.prefix);
-        let after = after.map(|a| format!("{}{a}", self.prefix));
-        self.retry(|| async {
-            let request =
-                self.client.list_objects_v2().bucket(&self.bucket).prefix(&full).set_start_after(after.clone());
-            let page = request.send().await.map_err(|e| from_sdk(prefix, &e))?;
-            Ok(page
-                .contents()
-                .iter()
-                .filter_map(|o| {
-                    Some(ObjectFacts {
-                        key: o.key()?.strip_prefix(&self.prefix)?.to_owned(),
-                        size: o.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
-                        etag: ETag(o.e_tag().unwrap_or_default().to_owned()),
-                        modified: when(o.last_modified()),
-                    })
+        let after = after.map(|after| format!("{}{after}", self.prefix));
+        let mut found = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let list = || async {
+                let request = self.client.list_objects_v2().bucket(&self.bucket).prefix(&full);
+                let request = request.set_start_after(after.clone()).set_continuation_token(token.clone());
+                request.send().await.map_err(|e| Fault::from_sdk(prefix, &e))
+            };
+            let page = self.retry(prefix, 0, list).await?;
+            found.extend(page.contents().iter().filter_map(|object| {
+                // Consoles make folders of empty objects whose key ends with a slash.
+                let key = object.key()?.strip_prefix(&self.prefix).filter(|key| key::check(key).is_ok())?;
+                Some(ObjectFacts {
+                    key: key.to_owned(),
+                    size: object.size().and_then(|n| u64::try_from(n).ok()).unwrap_or(0),
+                    etag: ETag(object.e_tag().unwrap_or_default().to_owned()),
+                    modified: when(object.last_modified()),
                 })
-                .collect())
-        })
-        .await
+            }));
+            token = page.next_continuation_token().map(str::to_owned);
+            // A page may be short, or empty, without being the last.
+            if found.len() >= PAGE || page.is_truncated() != Some(true) || token.is_none() {
+                found.truncate(PAGE);
+                return Ok(found);
+            }
+        }
     }
 
     async fn delete(&self, keys: &[String]) -> Result<(), ObjectError> {
-        for batch in keys.chunks(1000) {
-            let mut objects = Vec::with_capacity(batch.len());
-            for key in batch {
-                let built = ObjectIdentifier::builder().key(self.key(key)?).build();
-                objects.push(built.map_err(|e| unavailable(key, &e.to_string()))?);
-            }
-            let first = batch.first().map(String::as_str).unwrap_or_default();
-            let delete = Delete::builder().set_objects(Some(objects)).quiet(true).build();
-            let delete = delete.map_err(|e| unavailable(first, &e.to_string()))?;
-            self.retry(|| async {
-                let sent = self.client.delete_objects().bucket(&self.bucket).delete(delete.clone()).send().await;
-                let sent = sent.map_err(|e| from_sdk(first, &e))?;
-                match sent.errors().first() {
-                    None => Ok(()),
-                    Some(e) if e.code() == Some("AccessDenied") => {
-                        Err(ObjectError::Forbidden { key: e.key().unwrap_or_default().to_owned() })
-                    }
-                    Some(e) => Err(unavailable(e.key().unwrap_or_default(), e.code().unwrap_or("unknown error"))),
-                }
-            })
-            .await?;
-        }
-        Ok(())
+        self.delete_all(keys).await
     }
 
     async fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, ObjectError> {
-        let limit = time::OffsetDateTime::now_utc() - older_than;
-        let page = self
-            .retry(|| async {
-                let request = self.client.list_multipart_uploads().bucket(&self.bucket).prefix(&self.prefix);
-                request.send().await.map_err(|e| from_sdk("", &e))
-            })
-            .await?;
-        let mut aborted = 0;
-        for upload in page.uploads() {
-            let (Some(key), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
-            if when(upload.initiated()) > limit {
-                continue;
-            }
-            let sent = self.client.abort_multipart_upload().bucket(&self.bucket).key(key).upload_id(id).send().await;
-            match sent.map_err(|e| from_sdk(key, &e)) {
-                Ok(_) => aborted += 1,
-                Err(ObjectError::NotFound { .. }) => {}
-                Err(other) => return Err(other),
-            }
+        self.abort_stale(older_than).await
+    }
+}
+
+/// Reads a body of at most `limit` bytes, of the length that its head gives.
+async fn read(key: &str, mut body: ByteStream, length: Option<i64>, limit: u64) -> Result<Bytes, Fault> {
+    let too_large = |size: u64| Fault::invalid(key, format!("{size} bytes, more than the allowed {limit}"));
+    let length = length.and_then(|n| u64::try_from(n).ok());
+    if let Some(length) = length.filter(|length| *length > limit) {
+        return Err(too_large(length));
+    }
+    let mut bytes = BytesMut::with_capacity(length.and_then(|n| usize::try_from(n).ok()).unwrap_or(0));
+    while let Some(piece) = body.try_next().await.map_err(|e| Fault::passing(key, e.to_string()))? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() as u64 > limit {
+            return Err(too_large(bytes.len() as u64));
         }
-        Ok(aborted)
     }
+    if length.is_some_and(|length| length != bytes.len() as u64) {
+        return Err(Fault::passing(key, "the body ended early"));
+    }
+    Ok(bytes.freeze())
 }
 
-impl S3Store {
-    async fn upload_parts(
-        &self,
-        key: &str,
-        full: &str,
-        upload: &str,
-        path: &Path,
-        size: u64,
-    ) -> Result<ETag, ObjectError> {
-        let part = PART.max(size.div_ceil(10_000));
-        let parts = (0..size.div_ceil(part)).map(|i| async move {
-            let (offset, length) = (i * part, part.min(size - i * part));
-            let number = i32::try_from(i + 1).map_err(|e| unavailable(key, &e.to_string()))?;
-            self.retry(|| async {
-                let body = ByteStream::read_from()
-                    .path(path)
-                    .offset(offset)
-                    .length(aws_sdk_s3::primitives::Length::Exact(length))
-                    .build()
-                    .await
-                    .map_err(|e| ObjectError::Invalid { key: key.to_owned(), reason: e.to_string() })?;
-                let request = self.client.upload_part().bucket(&self.bucket).key(full).upload_id(upload);
-                let sent = request.part_number(number).body(body).send().await.map_err(|e| from_sdk(key, &e))?;
-                Ok(CompletedPart::builder().part_number(number).set_e_tag(sent.e_tag().map(str::to_owned)).build())
-            })
-            .await
-        });
-        let parts: Vec<CompletedPart> = stream::iter(parts).buffered(PARTS_AT_ONCE).try_collect().await?;
-        let parts = CompletedMultipartUpload::builder().set_parts(Some(parts)).build();
-        self.retry(|| async {
-            let request = self.client.complete_multipart_upload().bucket(&self.bucket).key(full).upload_id(upload);
-            match request.multipart_upload(parts.clone()).send().await.map_err(|e| from_sdk(key, &e)) {
-                Ok(done) => Ok(ETag(done.e_tag().unwrap_or_default().to_owned())),
-                // The answer to an earlier try was lost.
-                Err(ObjectError::NotFound { .. }) => match self.head(key).await? {
-                    Some(there) if there.size == size => Ok(there.etag),
-                    _ => Err(ObjectError::NotFound { key: key.to_owned() }),
-                },
-                Err(other) => Err(other),
-            }
-        })
-        .await
-    }
-}
-
-/// Reason of errors that say that the store lacks a feature.
-const NOT_IMPLEMENTED: &str = "the store does not implement this";
-
-fn unavailable(key: &str, reason: &str) -> ObjectError {
-    ObjectError::Unavailable { key: key.to_owned(), reason: reason.to_owned() }
+fn etag_of(key: &str, etag: Option<&str>) -> Result<ETag, Fault> {
+    let etag = etag.ok_or_else(|| Fault::Final(unavailable(key, "no ETag in the answer")))?;
+    Ok(ETag(etag.to_owned()))
 }
 
 fn when(at: Option<&DateTime>) -> time::OffsetDateTime {
@@ -430,38 +399,5 @@ fn when(at: Option<&DateTime>) -> time::OffsetDateTime {
         .unwrap_or(time::OffsetDateTime::UNIX_EPOCH)
 }
 
-fn from_sdk<E>(key: &str, error: &SdkError<E, aws_sdk_s3::config::http::HttpResponse>) -> ObjectError
-where
-    E: ProvideErrorMetadata + std::fmt::Debug,
-    SdkError<E, aws_sdk_s3::config::http::HttpResponse>: RequestId,
-{
-    let status = error.raw_response().map(|r| r.status().as_u16());
-    let code = error.code().unwrap_or_default();
-    let key = key.to_owned();
-    match (status, code) {
-        (_, "NoSuchKey" | "NoSuchBucket" | "NotFound" | "NoSuchUpload") | (Some(404), _) => {
-            ObjectError::NotFound { key }
-        }
-        (_, "PreconditionFailed" | "ConditionalRequestConflict") | (Some(412), _) => {
-            ObjectError::PreconditionFailed { key }
-        }
-        (_, "NotImplemented") | (Some(501), _) => ObjectError::Invalid { key, reason: NOT_IMPLEMENTED.to_owned() },
-        // Clocks that differ and expired tokens pass; they are not the key's fault.
-        (_, "RequestTimeTooSkewed" | "ExpiredToken" | "RequestTimeout" | "SlowDown") => {
-            ObjectError::Unavailable { key, reason: code.to_owned() }
-        }
-        (Some(401 | 403), _) => ObjectError::Forbidden { key },
-        (Some(400), _) => ObjectError::Invalid { key, reason: format!("the store refuses: {code}") },
-        (Some(status), _) => ObjectError::Unavailable { key, reason: format!("HTTP {status} {code}") },
-        (None, _) => {
-            let reason = match error {
-                SdkError::TimeoutError(_) => "no answer in time".to_owned(),
-                SdkError::DispatchFailure(f) => f
-                    .as_connector_error()
-                    .map_or_else(|| "no connection".to_owned(), |e| format!("no connection: {e:?}")),
-                other => format!("{other:?}"),
-            };
-            ObjectError::Unavailable { key, reason }
-        }
-    }
-}
+#[cfg(test)]
+mod tests;

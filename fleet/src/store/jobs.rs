@@ -338,7 +338,8 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         self.query(
-            "with job as (update touchline.jobs set state = case when plan is null then $3 else $4 end,
+            "with swept as (update touchline.publications set swept = false where job_id = $1),
+             job as (update touchline.jobs set state = case when plan is null then $3 else $4 end,
                 failure_code = null, failure_message = null, finished_at = null, updated_at = now()
                 where id = $1 and state = $2 returning organisation_id)
              insert into touchline.events (organisation_id, job_id, type)

@@ -69,7 +69,7 @@ impl CommittedFile {
 }
 
 /// The right to publish one job, held until it is dropped or finished. It is a row lock: a publisher that dies or is
-/// cut off loses it with its connection, and the server ends a transaction that idles for 30 s.
+/// cut off loses it with its connection, and the server ends a transaction that idles for a minute.
 #[derive(Debug)]
 pub struct PublicationLock {
     tx: sqlx::PgTransaction<'static>,
@@ -121,17 +121,18 @@ impl Store {
             .collect()
     }
 
-    /// The right to publish a job; `None` while another publisher has it.
+    /// The right to publish this plan of a job; `None` while another publisher has it, and when the job has ended or is
+    /// planned again. A new plan waits for the lock, so what was read of the plan holds while it is held.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn lock_publication(&self, job: Uuid) -> Result<Option<PublicationLock>, StoreError> {
+    pub async fn lock_publication(&self, job: Uuid, generation: i32) -> Result<Option<PublicationLock>, StoreError> {
         self.query("insert into touchline.publications (job_id) values ($1) on conflict do nothing")
             .bind(job)
             .execute(&self.pool)
             .await?;
         let mut tx = self.pool.begin().await?;
-        self.query("set local idle_in_transaction_session_timeout = '30s'").execute(&mut *tx).await?;
+        self.query("set local idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         let row = self
             .query("select listed, etags, master from touchline.publications where job_id = $1 for update skip locked")
             .bind(job)
@@ -223,6 +224,20 @@ impl Store {
 }
 
 impl PublicationLock {
+    /// Tells the server that the holder is alive, and whether the job still waits for its publication.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lock is lost.
+    pub async fn is_publishing(&mut self) -> Result<bool, StoreError> {
+        let row = self
+            .store
+            .query("select state = 'publishing' as publishing from touchline.jobs where id = $1")
+            .bind(self.job)
+            .fetch_one(&mut *self.tx)
+            .await?;
+        Ok(row.try_get("publishing")?)
+    }
+
     /// Notes that the growing playlists list `listed` segments, of which `watchable_ms` can be watched; frees the lock.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 use sqlx::Row;
 use uuid::Uuid;
 
+use super::rescue::Patience;
 use super::{Edge, Store, StoreError, signed, unsigned};
 use crate::queue::Message;
 use crate::state::{ChunkEvent, ChunkState};
@@ -47,12 +48,12 @@ pub struct OutboxRow {
 }
 
 impl Store {
-    /// Up to `limit` waiting chunks in fair order: organisations by what they have at work relative to their weight,
+    /// Up to `limit` waiting chunks in fair order (but those that no further try will mend): organisations by what they have at work relative to their weight,
     /// within one by deadline, then by place in the match (from the focused minute on first).
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn candidates(&self, limit: u32) -> Result<Vec<Candidate>, StoreError> {
+    pub async fn candidates(&self, limit: u32, patience: Patience) -> Result<Vec<Candidate>, StoreError> {
         let rows = self
             .query(
                 "with active as (
@@ -73,11 +74,13 @@ impl Store {
                     select * from (
                         (select chunk, attempt, region, position, false as behind from touchline.chunks w
                          where w.job_id = a.id and w.state = 'waiting' and w.not_before <= now()
+                            and w.deaths < $2 and w.tries < $3
                             and (w.kind <> 'video' or w.first_segment >= a.focus_segment)
                          order by position limit a.most)
                         union all
                         (select chunk, attempt, region, position, true from touchline.chunks w
                          where w.job_id = a.id and w.state = 'waiting' and w.not_before <= now()
+                            and w.deaths < $2 and w.tries < $3
                             and w.kind = 'video' and w.first_segment < a.focus_segment
                          order by position limit a.most)) both_sides
                     order by behind, position limit a.most) c)
@@ -88,6 +91,8 @@ impl Store {
              limit $1",
             )
             .bind(i64::from(limit))
+            .bind(patience.deaths)
+            .bind(patience.tries)
             .fetch_all(&self.pool)
             .await?;
         rows.into_iter()

@@ -42,15 +42,17 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Succeeded jobs whose output has not been swept of what lost attempts left: organisation, job.
+    /// Ended jobs whose output has not been swept of what lost attempts left.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<(Uuid, Uuid)>, StoreError> {
+    pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<Unswept>, StoreError> {
         Ok(self
             .query_as(
-                "select j.organisation_id, j.id from touchline.jobs j join touchline.publications p on p.job_id = j.id
-             where j.finished_at < now() - make_interval(secs => $1) and not p.swept order by j.finished_at limit $2",
+                "select j.organisation_id, j.id, j.generation, j.finished_at, j.state = 'succeeded' as succeeded
+                 from touchline.jobs j join touchline.publications p on p.job_id = j.id
+                 where j.finished_at < now() - make_interval(secs => $1) and not p.swept
+                 order by j.finished_at limit $2",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
@@ -70,19 +72,49 @@ impl Store {
         Ok(())
     }
 
-    /// All committed files of a job: rendition and file, and each rendition's init segment.
+    /// All committed files of a job that is still ended as it was: rendition and file, and each rendition's init
+    /// segment. `None` when it was tried again meanwhile.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn all_files(&self, job: Uuid) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn files_of_ended(&self, job: &Unswept) -> Result<Option<Vec<(String, String)>>, StoreError> {
         let rows = self
             .query(
-                "select rendition, uri from touchline.segments where job_id = $1
-             union all select name, init_key from touchline.renditions where job_id = $1 and init_key is not null",
+                "with ended as (select id from touchline.jobs where id = $1 and finished_at = $2 and generation = $3)
+                 select null as rendition, null as uri from ended
+                 union all select s.rendition, s.uri from touchline.segments s join ended e on e.id = s.job_id
+                 union all select r.name, r.init_key from touchline.renditions r join ended e on e.id = r.job_id
+                    where r.init_key is not null",
             )
-            .bind(job)
+            .bind(job.id)
+            .bind(job.finished_at)
+            .bind(job.generation)
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(|r| Ok((r.try_get(0)?, r.try_get(1)?))).collect()
+        if rows.is_empty() {
+            return Ok(None);
+        }
+        let mut files = Vec::with_capacity(rows.len());
+        for row in rows {
+            if let (Some(rendition), Some(uri)) = (row.try_get(0)?, row.try_get(1)?) {
+                files.push((rendition, uri));
+            }
+        }
+        Ok(Some(files))
     }
+}
+
+/// An ended job whose output is to be swept.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub struct Unswept {
+    /// Owner.
+    pub organisation_id: Uuid,
+    /// Job.
+    pub id: Uuid,
+    /// Which plan was the last.
+    pub generation: i32,
+    /// When it ended.
+    pub finished_at: time::OffsetDateTime,
+    /// Whether it was published.
+    pub succeeded: bool,
 }

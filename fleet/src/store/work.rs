@@ -542,14 +542,31 @@ impl Store {
         rows.into_iter().map(|r| Ok((r.try_get("rendition")?, unsigned(r.try_get("index")?)))).collect()
     }
 
-    /// Ends a video or audio chunk whose segments are all committed. `false` when the attempt is no longer ours.
+    /// Ends a video or audio chunk, if the rows of its segments are all there.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<bool, StoreError> {
+    pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<Completed, StoreError> {
         let mut tx = self.pool.begin().await?;
+        if let Some((renditions, first, end)) = &done.segments {
+            let row = self
+                .query(
+                    "select count(*) as n from touchline.segments
+                     where job_id = $1 and rendition = any($2) and index >= $3 and index < $4",
+                )
+                .bind(id.job)
+                .bind(renditions)
+                .bind(signed(*first))
+                .bind(signed(*end))
+                .fetch_one(&mut *tx)
+                .await?;
+            let wanted = end.saturating_sub(*first) * renditions.len() as u64;
+            if unsigned(row.try_get("n")?) != wanted {
+                return Ok(Completed::SegmentsMissing);
+            }
+        }
         if !finish(self, &mut tx, id, done.made).await? {
-            return Ok(false);
+            return Ok(Completed::LeaseLost);
         }
         if done.source_end.is_some() || done.damaged > 0 {
             self.query(
@@ -577,7 +594,7 @@ impl Store {
                 .await?;
         }
         tx.commit().await?;
-        Ok(true)
+        Ok(Completed::Done)
     }
 
     /// Ends an attempt without the chunk being done. `false` when it is no longer ours.
@@ -628,9 +645,22 @@ impl Store {
     }
 }
 
+/// How ending a chunk went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Completed {
+    /// It is done.
+    Done,
+    /// A row that was thought to be there is not; the chunk goes on.
+    SegmentsMissing,
+    /// The attempt is no longer ours.
+    LeaseLost,
+}
+
 /// How a chunk was completed.
 #[derive(Debug, Default)]
 pub struct Completion<'a> {
+    /// Renditions, and segments from the first to before the end, all of whose rows must be there.
+    pub segments: Option<(Vec<String>, u64, u64)>,
     /// Output frames or samples that this attempt made.
     pub made: u64,
     /// Output frames of the whole source, when its end was met.

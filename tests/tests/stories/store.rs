@@ -35,7 +35,7 @@ async fn job(store: &Store, organisation: Uuid) -> Uuid {
 }
 
 async fn release_all(store: &Store) -> u64 {
-    let candidates = store.candidates(100).await.unwrap();
+    let candidates = store.candidates(100, Patience::default()).await.unwrap();
     let chosen: Vec<_> = candidates.into_iter().map(|c| (c, "local".to_owned())).collect();
     store.release(&chosen).await.unwrap()
 }
@@ -160,13 +160,13 @@ async fn fifty_jobs_of_one_club_do_not_delay_the_one_of_another() {
         job(&store, busy).await;
     }
     let one = job(&store, small).await;
-    let candidates = store.candidates(10).await.unwrap();
+    let candidates = store.candidates(10, Patience::default()).await.unwrap();
     assert!(candidates[..2].iter().any(|c| c.job == one), "{candidates:?}");
     let mut paid = Vec::new();
     for _ in 0..30 {
         paid.push(job(&store, paying).await);
     }
-    let first: Vec<_> = store.candidates(40).await.unwrap();
+    let first: Vec<_> = store.candidates(40, Patience::default()).await.unwrap();
     let share = first.iter().filter(|c| paid.contains(&c.job)).count();
     assert!((27..=30).contains(&share), "three of four chunks go to the one with weight 3, not {share} of 40");
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fleet::failure::FailureCode;
 use fleet::keys;
-use fleet::store::work::{Claim, Completion};
+use fleet::store::work::{Claim, Completed, Completion};
 
 use super::Service;
 use super::commit::{Committer, Stop, again};
@@ -78,8 +78,10 @@ async fn complete(
         warning,
         ..Completion::default()
     };
-    let ours = again(service, claim.id, || service.store.complete(claim.id, &done)).await?;
-    if ours { Ok(()) } else { Err(Stop::LeaseLost) }
+    match again(service, claim.id, || service.store.complete(claim.id, &done)).await? {
+        Completed::LeaseLost => Err(Stop::LeaseLost),
+        _ => Ok(()),
+    }
 }
 
 async fn work(

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use fleet::failure::FailureCode;
 use fleet::keys;
-use fleet::store::work::{Claim, Completion};
+use fleet::store::work::{Claim, Completed, Completion};
 
 use super::Service;
 use super::commit::{Committer, Stop, again};
@@ -47,8 +47,12 @@ pub(super) async fn run(
         let is_whole = |index: &u64| names.iter().all(|n| have.contains(&(n.clone(), *index)));
         let resume = (first..end.unwrap_or(u64::MAX)).find(|i| !is_whole(i)).unwrap_or(first);
         let nothing_left = end.is_some_and(|e| (first..e).all(|i| is_whole(&i)));
-        if nothing_left {
-            return complete(service, claim, held, &TaskReport::default()).await;
+        if let (true, Some(end)) = (nothing_left, end) {
+            let segments = (names.clone(), first, end);
+            match complete(service, claim, held, &TaskReport::default(), segments).await? {
+                Completed::SegmentsMissing => continue,
+                _ => return Ok(()),
+            }
         }
         let before = have.len();
         let prefix = keys::job_prefix(claim.organisation, job, claim.generation);
@@ -58,8 +62,16 @@ pub(super) async fn run(
         match task.work(service, &mut engine, &mut committer).await {
             Ok(report) => {
                 service.stash.keep(job, engine).await;
-                task.check(&committer, &report)?;
-                return complete(service, claim, held, &report).await;
+                let last = task.check(&committer, &report)?;
+                let segments = (names.clone(), first, last.max(first));
+                match complete(service, claim, held, &report, segments).await? {
+                    // The database came back without what it had taken; this attempt still holds the lease.
+                    Completed::SegmentsMissing if deaths < ENGINES => deaths += 1,
+                    Completed::SegmentsMissing => {
+                        return Err(JobError::new(FailureCode::OutputFailed, "committed segments are missing").into());
+                    }
+                    _ => return Ok(()),
+                }
             }
             Err(Stop::Failed(error)) if is_engine_death(&error) => {
                 committer.settle_all().await?;
@@ -79,16 +91,27 @@ pub(super) fn is_engine_death(error: &JobError) -> bool {
     matches!(error.code, FailureCode::EngineCrashed | FailureCode::EngineHung)
 }
 
-async fn complete(service: &Arc<Service>, claim: &Claim, held: &Held, report: &TaskReport) -> Result<(), Stop> {
+async fn complete(
+    service: &Arc<Service>,
+    claim: &Claim,
+    held: &Held,
+    report: &TaskReport,
+    segments: (Vec<String>, u64, u64),
+) -> Result<Completed, Stop> {
     let done = Completion {
+        segments: Some(segments),
         made: held.progress.load(Relaxed).max(report.frames),
         source_end: report.source_end,
         damaged: report.damaged,
         ..Completion::default()
     };
-    service.metrics.frames(report.frames);
-    let ours = again(service, claim.id, || service.store.complete(claim.id, &done)).await?;
-    if ours { Ok(()) } else { Err(Stop::LeaseLost) }
+    match again(service, claim.id, || service.store.complete(claim.id, &done)).await? {
+        Completed::LeaseLost => Err(Stop::LeaseLost),
+        other => {
+            service.metrics.frames(report.frames);
+            Ok(other)
+        }
+    }
 }
 
 struct Task<'a> {
@@ -168,8 +191,8 @@ impl Task<'_> {
         Err(JobError::new(FailureCode::EngineProtocol, format!("{rendition} is not in the plan")))
     }
 
-    /// A finished task has committed every segment of its range up to the end of the source.
-    fn check(&self, committer: &Committer, report: &TaskReport) -> Result<(), Stop> {
+    /// A finished task has committed every segment of its range up to the end of the source; gives where that is.
+    fn check(&self, committer: &Committer, report: &TaskReport) -> Result<u64, Stop> {
         let grid = &self.plan.video.grid;
         let (first, end) = self.range;
         let source_end = report.source_end.map(|frames| grid.segments(frames));
@@ -185,7 +208,7 @@ impl Task<'_> {
                 return Err(JobError::new(FailureCode::EngineProtocol, what).into());
             }
         }
-        Ok(())
+        Ok(end)
     }
 
     /// Commits the strip of thumbnails of a segment.
@@ -246,8 +269,10 @@ async fn pretend(
     let frames = last.saturating_sub(start);
     tokio::time::sleep(Duration::from_secs_f64(plan.rate.seconds(frames) / speed.max(1e-3))).await;
     let done = Completion { made: frames, source_end: end.is_none().then_some(total), ..Completion::default() };
-    let ours = again(service, claim.id, || service.store.complete(claim.id, &done)).await?;
-    if ours { Ok(()) } else { Err(Stop::LeaseLost) }
+    match again(service, claim.id, || service.store.complete(claim.id, &done)).await? {
+        Completed::LeaseLost => Err(Stop::LeaseLost),
+        _ => Ok(()),
+    }
 }
 
 /// The source of a claim, for the sound.
