@@ -47,7 +47,8 @@ impl Message {
 /// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Received {
-    /// The message; `None` when the body is not one (the raw body is logged by nobody, it may hold anything).
+    /// The message; `None` when the body is not one, or one of another version: it is left to the dead letters. (The raw
+    /// body is logged by nobody, it may hold anything.)
     pub message: Option<Message>,
     /// What to extend or delete it with.
     pub receipt: Receipt,

@@ -2,12 +2,11 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
-
-use tempfile::TempDir;
 
 /// How long a service may take to answer, on a busy machine.
 const START: Duration = Duration::from_secs(120);
@@ -28,6 +27,54 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL", "--"]).arg(program);
     command
+}
+
+/// A folder that is removed when it is dropped, or when this process ends, in whatever way: what processes share is
+/// never dropped.
+#[derive(Debug)]
+struct Folder {
+    path: PathBuf,
+    /// Removes it as soon as nobody holds the other end of its standard input.
+    sweeper: Child,
+}
+
+impl Folder {
+    fn new(prefix: &str) -> Self {
+        let path = tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary folder").keep();
+        // A service that is being killed may still write.
+        let sweep = "read -r _; for _ in 1 2 3 4 5; do rm -rf -- \"$1\" && exit; sleep 1; done";
+        let sweeper = Command::new("sh")
+            .args(["-c", sweep, "sh"])
+            .arg(&path)
+            // Out of reach of what ends the group of this process.
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell");
+        Self { path, sweeper }
+    }
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // Waiting closes its input.
+        if !self.sweeper.wait().is_ok_and(|s| s.success()) {
+            println!("{} was not removed", self.path.display());
+        }
+    }
+}
+
+/// Fails with its log when a service ended that should run.
+fn assert_runs(what: &str, child: &mut Child, log: &Path) {
+    if let Ok(Some(status)) = child.try_wait() {
+        panic!("{what}: {status}; its log:\n{}", std::fs::read_to_string(log).unwrap_or_default());
+    }
 }
 
 /// Runs `work` in a thread that never ends, so that what it starts lives as long as this process.
@@ -58,7 +105,7 @@ pub fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
 /// A Postgres server with nothing in it; its data is gone when it is dropped.
 #[derive(Debug)]
 pub struct Postgres {
-    dir: TempDir,
+    dir: Folder,
     port: u16,
     child: Option<Child>,
 }
@@ -76,7 +123,7 @@ impl Postgres {
     /// Its programs are missing (`./run test` installs them), or it does not start.
     #[must_use]
     pub fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("touchline-pg").tempdir().expect("a temporary folder");
+        let dir = Folder::new("touchline-pg");
         if is_root() {
             let owned = Command::new("chown").arg("postgres:").arg(dir.path()).status().expect("chown");
             assert!(owned.success(), "the account `postgres` is missing: `./run test` installs it");
@@ -100,7 +147,8 @@ impl Postgres {
     /// # Panics
     /// It does not start.
     pub fn resume(&mut self) {
-        let log = std::fs::File::create(self.dir.path().join("log")).expect("a log");
+        let log_file = self.dir.path().join("log");
+        let log = std::fs::File::create(&log_file).expect("a log");
         let child = as_postgres(&binary("postgres"))
             .arg("-D")
             .arg(self.dir.path().join("data"))
@@ -113,9 +161,10 @@ impl Postgres {
             .stderr(log)
             .spawn()
             .expect("postgres starts");
-        self.child = Some(child);
+        let child = self.child.insert(child);
         let pid_file = self.dir.path().join("data/postmaster.pid");
         wait_for("postgres", || {
+            assert_runs("postgres", child, &log_file);
             let text = std::fs::read_to_string(&pid_file).unwrap_or_default();
             text.lines().nth(7).is_some_and(|state| state.trim() == "ready")
         });
@@ -189,7 +238,9 @@ fn binary(name: &str) -> PathBuf {
 
 /// Sends a signal by its name.
 pub fn signal(pid: u32, name: &str) {
-    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).stderr(Stdio::null()).status();
+    // The shell's own: the program is of a package that not every machine has.
+    let kill = ["-c", "kill -\"$1\" \"$2\"", "sh", name, &pid.to_string()];
+    let status = Command::new("sh").args(kill).stderr(Stdio::null()).status();
     if !status.is_ok_and(|s| s.success()) {
         println!("process {pid} was gone already");
     }
@@ -198,9 +249,10 @@ pub fn signal(pid: u32, name: &str) {
 /// SQS and S3 on this machine.
 #[derive(Debug)]
 pub struct LocalStack {
-    _dir: TempDir,
     child: Child,
     port: u16,
+    // Dropped when nothing writes there any more.
+    _dir: Folder,
 }
 
 impl LocalStack {
@@ -217,10 +269,11 @@ impl LocalStack {
     #[must_use]
     pub fn start() -> Self {
         let venv = installed();
-        let dir = tempfile::Builder::new().prefix("touchline-ls").tempdir().expect("a temporary folder");
+        let dir = Folder::new("touchline-ls");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
-        let log = std::fs::File::create(dir.path().join("log")).expect("a log");
+        let log_file = dir.path().join("log");
+        let log = std::fs::File::create(&log_file).expect("a log");
         let child = tied(venv.join("bin/python"))
             .args(["-m", "localstack.runtime.main"])
             .env_clear()
@@ -245,8 +298,15 @@ impl LocalStack {
             .stderr(log)
             .spawn()
             .expect("setpriv of util-linux starts");
-        let stack = Self { _dir: dir, child, port };
-        wait_for("LocalStack", || http_get(stack.port, "/_localstack/health").is_some_and(|a| a.contains("200")));
+        let mut stack = Self { child, port, _dir: dir };
+        // The first call of each service loads it, which takes longer than clients wait on a busy machine.
+        for path in ["/_localstack/health", "/?Action=ListQueues", "/warm-up?list-type=2"] {
+            wait_for("LocalStack", || {
+                assert_runs("LocalStack", &mut stack.child, &log_file);
+                // No such bucket.
+                http_get(port, path).is_some_and(|answer| answer.contains(" 200 ") || answer.contains(" 404 "))
+            });
+        }
         stack
     }
 
@@ -272,7 +332,7 @@ impl Drop for LocalStack {
     }
 }
 
-/// The first bytes of the answer to a GET.
+/// The status line of the answer to a GET.
 fn http_get(port: u16, path: &str) -> Option<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
@@ -280,7 +340,7 @@ fn http_get(port: u16, path: &str) -> Option<String> {
     stream.write_all(request.as_bytes()).ok()?;
     let mut answer = [0; 64];
     let read = stream.read(&mut answer).ok()?;
-    Some(String::from_utf8_lossy(&answer[..read]).into_owned())
+    String::from_utf8_lossy(&answer[..read]).lines().next().map(str::to_owned)
 }
 
 /// The Python environment with `LocalStack`, below the target folder; made on first use.
@@ -303,8 +363,13 @@ fn installed() -> PathBuf {
         let output = output.unwrap_or_else(|e| panic!("{what}: {e}; `./run test` installs what is missing"));
         assert!(output.status.success(), "{what}: {}", String::from_utf8_lossy(&output.stderr));
     };
-    let python = ["/usr/bin/python3.11", "/usr/bin/python3"].iter().find(|p| Path::new(p).exists());
-    let python = python.expect("Python 3.11 is installed: `apt-get install python3 python3-venv`");
+    let suits = |python: &&&str| {
+        let check = ["-c", "import sys, venv; sys.exit(sys.version_info[:2] != (3, 11))"];
+        Command::new(python).args(check).stderr(Stdio::null()).status().is_ok_and(|s| s.success())
+    };
+    let python = ["/usr/bin/python3.11", "/usr/bin/python3", "python3.11"].iter().find(suits);
+    let python =
+        python.expect("Python 3.11 with venv, which the list of packages is for; Debian 12 has it as python3-venv");
     run("python3 -m venv", Command::new(python).args(["-m", "venv"]).arg(&venv));
     let pip = venv.join("bin/pip");
     run("pip install", Command::new(pip).args(["install", "-q", "--no-deps", "-r"]).arg(&requirements));

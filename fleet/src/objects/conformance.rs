@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
 
@@ -19,6 +20,7 @@ pub async fn conformance(store: &dyn ObjectStore) {
     deletes(store).await;
     files(store).await;
     one_of_many_wins(store).await;
+    readers_see_whole_versions(store).await;
 }
 
 async fn put(store: &dyn ObjectStore, key: &str, text: &str) -> ETag {
@@ -49,9 +51,18 @@ async fn reads_what_was_written(store: &dyn ObjectStore) {
     assert!(store.head(missing).await.unwrap().is_none());
     assert!(matches!(store.get(missing, 9).await, Err(ObjectError::NotFound { .. })));
     assert!(matches!(store.get_range(missing, 0, 9).await, Err(ObjectError::NotFound { .. })));
-    for bad in ["", "conformance/../x", "conformance//x"] {
+    assert!(matches!(store.get_range(missing, 0, 0).await, Err(ObjectError::NotFound { .. })), "no bytes of nothing");
+    assert_eq!(store.get_range(key, 1, 0).await.unwrap(), "");
+    let long = "x".repeat(1025);
+    for bad in ["", "/abs", "..", "conformance/../x", "conformance/./x", "conformance//x", "x/", "nul\0", &long] {
         let outcome = store.put(bad, Bytes::new(), meta_for(bad), PutCondition::Always).await;
-        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "{bad:?}: {outcome:?}");
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "put {bad:?}: {outcome:?}");
+        let outcome = store.get(bad, 9).await;
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "get {bad:?}: {outcome:?}");
+        let outcome = store.head(bad).await;
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "head {bad:?}: {outcome:?}");
+        let outcome = store.delete(&[bad.to_owned()]).await;
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "delete {bad:?}: {outcome:?}");
     }
 }
 
@@ -65,6 +76,14 @@ async fn conditions(store: &dyn ObjectStore) {
     assert_ne!(first, second);
     assert!(matches!(write("late", PutCondition::IfMatch(first)).await, Err(ObjectError::PreconditionFailed { .. })));
     assert_eq!(store.get(key, 9).await.unwrap().0, "two");
+    // Facts of a list serve for conditions as those of a read do.
+    let listed = store.list(key, None).await.unwrap().remove(0);
+    assert_eq!(listed.etag, second, "a list gives the version that the write gave");
+    write("six", PutCondition::IfMatch(listed.etag.clone())).await.unwrap();
+    store.delete(&[key.to_owned()]).await.unwrap();
+    let gone = write("ten", PutCondition::IfMatch(listed.etag)).await;
+    assert!(matches!(gone, Err(ObjectError::PreconditionFailed { .. })), "no version is there: {gone:?}");
+    write("new", PutCondition::IfAbsent).await.expect("what was deleted is absent");
 }
 
 async fn lists(store: &dyn ObjectStore) {
@@ -77,7 +96,14 @@ async fn lists(store: &dyn ObjectStore) {
     assert_eq!(names(store.list("conformance/list/", None).await.unwrap()), keys);
     assert_eq!(names(store.list("conformance/list/", Some(keys[1])).await.unwrap()), keys[2..]);
     assert_eq!(names(store.list("conformance/list/b/", None).await.unwrap()), keys[1..3]);
+    assert_eq!(names(store.list("conformance/list/b/d ", None).await.unwrap()), keys[2..3], "within a name");
+    assert_eq!(names(store.list("conformance/list/", Some("conformance/list/b/cc")).await.unwrap()), keys[2..]);
+    assert!(store.list("conformance/list/", Some(keys[3])).await.unwrap().is_empty());
     assert!(store.list("conformance/nothing/", None).await.unwrap().is_empty());
+    for bad in ["../", "/", "conformance/../"] {
+        let outcome = store.list(bad, None).await;
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "list {bad:?}: {outcome:?}");
+    }
     let sizes: Vec<u64> = store.list("conformance/list/", None).await.unwrap().iter().map(|f| f.size).collect();
     assert_eq!(sizes, keys.map(|k| k.len() as u64));
 }
@@ -97,7 +123,8 @@ async fn files(store: &dyn ObjectStore) {
     let dir = std::env::temp_dir().join(format!("touchline-conformance-{}", uuid::Uuid::now_v7()));
     std::fs::create_dir_all(&dir).unwrap();
     let path = dir.join("file");
-    for size in [0_usize, 1000, 70 << 20] {
+    // The last goes up in parts.
+    for size in [0_usize, 1000, 20 << 20, 70 << 20] {
         let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
         std::fs::write(&path, &bytes).unwrap();
         let key = format!("conformance/file-{size}.mp4");
@@ -107,19 +134,54 @@ async fn files(store: &dyn ObjectStore) {
         assert_eq!(tail, bytes[size.saturating_sub(500)..]);
         store.delete(&[key]).await.unwrap();
     }
-    assert!(store.put_file("conformance/none", &dir.join("none"), meta_for("x")).await.is_err());
+    for no_file in [dir.join("none"), dir.clone()] {
+        let outcome = store.put_file("conformance/none", &no_file, meta_for("x")).await;
+        assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "{}: {outcome:?}", no_file.display());
+    }
+    assert!(store.head("conformance/none").await.unwrap().is_none());
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
 async fn one_of_many_wins(store: &dyn ObjectStore) {
     let key = "conformance/race.m3u8";
-    let writers = (0..8).map(|i| async move {
-        let bytes = Bytes::from(format!("writer {i}"));
-        store.put(key, bytes, meta_for(key), PutCondition::IfAbsent).await.is_ok()
+    race(store, key, &PutCondition::IfAbsent).await;
+    let (_, etag) = store.get(key, 100).await.unwrap();
+    race(store, key, &PutCondition::IfMatch(etag)).await;
+}
+
+/// Eight writers with one condition at once.
+async fn race(store: &dyn ObjectStore, key: &str, condition: &PutCondition) {
+    let name = |i: usize| format!("{condition:?}, writer {i}");
+    let writers = (0..8).map(|i| store.put(key, Bytes::from(name(i)), meta_for(key), condition.clone()));
+    let outcomes = join_all(writers).await;
+    let won: Vec<usize> = (0..8).filter(|i| outcomes[*i].is_ok()).collect();
+    assert_eq!(won.len(), 1, "exactly one of eight writers wins: {outcomes:?}");
+    for lost in outcomes.iter().filter_map(|outcome| outcome.as_ref().err()) {
+        assert!(matches!(lost, ObjectError::PreconditionFailed { .. }), "the others are told why: {lost:?}");
+    }
+    let (bytes, etag) = store.get(key, 1000).await.unwrap();
+    assert_eq!(bytes, name(won[0]), "the winner's bytes are there");
+    assert_eq!(outcomes[won[0]].as_ref().ok(), Some(&etag), "the winner was given the version that is there");
+}
+
+async fn readers_see_whole_versions(store: &dyn ObjectStore) {
+    let key = "conformance/overwritten.mp4";
+    let version = |letter: u8| Bytes::from(vec![letter; 300_000 + usize::from(letter)]);
+    store.put(key, version(b'a'), meta_for(key), PutCondition::Always).await.unwrap();
+    let writer = async {
+        for letter in b'b'..=b'p' {
+            store.put(key, version(letter), meta_for(key), PutCondition::Always).await.unwrap();
+        }
+    };
+    let readers = (0..3).map(|_| async {
+        let mut last = b'a';
+        while last < b'p' {
+            let (bytes, _) = store.get(key, 1 << 20).await.unwrap();
+            let letter = bytes[0];
+            assert!(bytes == version(letter), "a reader got a mixture of versions");
+            assert!(letter >= last, "a reader got an older version after a newer one");
+            last = letter;
+        }
     });
-    let won = futures_util::future::join_all(writers).await;
-    assert_eq!(won.iter().filter(|w| **w).count(), 1, "exactly one of eight writers wins: {won:?}");
-    let (bytes, _) = store.get(key, 100).await.unwrap();
-    let winner = won.iter().position(|w| *w).unwrap();
-    assert_eq!(bytes, format!("writer {winner}"));
+    futures_util::future::join(writer, join_all(readers)).await;
 }

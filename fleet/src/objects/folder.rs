@@ -67,7 +67,11 @@ impl FolderStore {
     /// The lock's file; it is unlocked when dropped.
     fn lock(&self, alone: bool) -> io::Result<File> {
         let lock = File::create(self.root.join(STATE).join("lock"))?;
-        if alone { lock.lock()? } else { lock.lock_shared()? }
+        if alone {
+            lock.lock()?
+        } else {
+            lock.lock_shared()?
+        }
         Ok(lock)
     }
 

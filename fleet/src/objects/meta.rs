@@ -52,7 +52,8 @@ mod tests {
 
     #[test]
     fn every_kind_of_file_has_its_type() {
-        let types = ["a.m4s", "a.mp4", "a.jpg", "a.vtt", "a.json", "watch.d/none"].map(|key| meta_for(key).content_type);
+        let types =
+            ["a.m4s", "a.mp4", "a.jpg", "a.vtt", "a.json", "watch.d/none"].map(|key| meta_for(key).content_type);
         let expected = ["video/mp4", "video/mp4", "image/jpeg", "text/vtt", "application/json"];
         assert_eq!(types[..5], expected);
         assert_eq!(types[5], "application/octet-stream");

@@ -45,7 +45,7 @@ pub struct S3Options {
     pub first_delay: Duration,
     /// Longest wait of all. 5 s.
     pub max_delay: Duration,
-    /// No try begins later than this after the first. 3 min: with more, whoever holds a lease waits in vain.
+    /// No try begins later than this after the first. 3 min.
     pub patience: Duration,
 }
 
@@ -213,7 +213,7 @@ impl S3Store {
         Ok(self.retry(key, body.size(), put).await?)
     }
 
-    /// What a store means that answered a later try with "another version is there": perhaps this call's own, when the
+    /// What it means that a store answered a later try with "another version is there": perhaps this call's own, when the
     /// answer to a try before was lost. Another writer's same bytes count as own: what is there is right.
     async fn own_version(&self, key: &str, bytes: &Bytes) -> Result<ETag, ObjectError> {
         match self.get(key, bytes.len() as u64).await {

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
+
 use aws_sdk_s3::config::{Builder, Credentials, RequestChecksumCalculation, ResponseChecksumValidation};
 use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
+use super::key::{self, invalid, unavailable};
 use super::{FolderStore, ObjectError, ObjectStore, S3Options, S3Store};
 
 /// The region of a bucket when none is configured: where S3 answers for every bucket, if only with a redirect.
@@ -18,25 +20,27 @@ const DEFAULT_REGION: &str = "us-east-1";
 /// The endpoint of S3 alone; `aws_config` knows only the one of all services.
 const S3_ENDPOINT_VARIABLE: &str = "AWS_ENDPOINT_URL_S3";
 
-/// How one bucket is reached.
+/// How one bucket is reached. Credentials come from the two variables, else the profile, else the AWS default chain
+/// (environment, files, role of the container or the machine).
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BucketSettings {
-    /// Name of the bucket.
+    /// Name of the bucket, as in `s3://name/…`.
     pub name: String,
-    /// Region; that of the AWS settings when missing.
+    /// Region, such as `eu-central-1`; that of the AWS settings when missing, else `us-east-1`. R2 wants `auto`, Wasabi
+    /// and AWS that of the bucket, `MinIO` takes any.
     #[serde(default)]
     pub region: Option<String>,
-    /// Address of the store; AWS when missing.
+    /// Address of the store, such as `https://s3.eu-central-1.wasabisys.com`, without the bucket; AWS when missing.
     #[serde(default)]
     pub endpoint: Option<String>,
     /// Bucket in the path rather than the host name. Usual with an endpoint, and so the default there.
     #[serde(default)]
     pub path_style: Option<bool>,
-    /// Variable that holds the access key id; secrets are never in the file.
+    /// Name of the environment variable that holds the access key id; secrets are never in the file.
     #[serde(default)]
     pub access_key_id_env: Option<String>,
-    /// Variable that holds the secret access key.
+    /// Name of the environment variable that holds the secret access key.
     #[serde(default)]
     pub secret_access_key_env: Option<String>,
     /// Profile of the AWS configuration files, instead of the two variables.
@@ -44,11 +48,65 @@ pub struct BucketSettings {
     pub profile: Option<String>,
 }
 
-/// All buckets that are described, and a client for each that is used.
+impl BucketSettings {
+    /// What is wrong with these settings by themselves, as sentences that begin with the field.
+    fn problems(&self) -> Vec<String> {
+        let name = &self.name;
+        let mut problems = Vec::new();
+        if name.is_empty() || name.contains(|c: char| c == '/' || c.is_whitespace() || c.is_control()) {
+            problems.push(format!("name: {name:?} is no bucket name"));
+        }
+        if self.region.as_ref().is_some_and(|region| region.trim().is_empty()) {
+            problems.push(format!("region: give {name} a region or leave it out"));
+        }
+        if let Some(endpoint) = &self.endpoint {
+            match url::Url::parse(endpoint) {
+                Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                    // Not repeated here: it holds a secret.
+                    problems.push(format!("endpoint: credentials of {name} do not belong into the address"));
+                }
+                Ok(url) if matches!(url.scheme(), "http" | "https") => {}
+                _ => problems.push(format!("endpoint: {endpoint} is no http(s) address")),
+            }
+        }
+        let keys = (&self.access_key_id_env, &self.secret_access_key_env);
+        if keys.0.is_some() != keys.1.is_some() {
+            problems.push(format!("access_key_id_env: {name} needs it and secret_access_key_env together"));
+        }
+        if (keys.0.is_some() || keys.1.is_some()) && self.profile.is_some() {
+            problems.push(format!("profile: give {name} a profile or the two variables, not both"));
+        }
+        for (field, variable) in [("access_key_id_env", keys.0), ("secret_access_key_env", keys.1)] {
+            if let Some(variable) = variable.as_ref().filter(|v| secret(v).is_none()) {
+                problems.push(format!("{field}: the variable {variable} for {name} is not set"));
+            }
+        }
+        problems
+    }
+
+    /// The values of the two variables, if they are named.
+    ///
+    /// # Errors
+    /// One of them is not set.
+    fn credentials(&self) -> Result<Option<Credentials>, String> {
+        let (Some(id), Some(key)) = (&self.access_key_id_env, &self.secret_access_key_env) else { return Ok(None) };
+        let value = |variable| secret(variable).ok_or_else(|| format!("the variable {variable} is not set"));
+        Ok(Some(Credentials::new(value(id)?, value(key)?, None, None, "touchline")))
+    }
+}
+
+/// The value of a variable; empty is as good as none.
+fn secret(variable: &str) -> Option<String> {
+    std::env::var(variable).ok().filter(|value| !value.is_empty())
+}
+
+/// All buckets that are described, and a client for each that is used. Buckets that are not described are reached by the
+/// AWS settings alone and share a client: `AWS_ENDPOINT_URL_S3`, `AWS_REGION`, credentials of the default chain.
 #[derive(Debug, Default)]
 pub struct Buckets {
     settings: Vec<BucketSettings>,
-    clients: Mutex<HashMap<String, Client>>,
+    /// By place in the settings; `None` for buckets that are not described.
+    clients: Mutex<HashMap<Option<usize>, Client>>,
 }
 
 impl Buckets {
@@ -58,85 +116,90 @@ impl Buckets {
         Self { settings, clients: Mutex::default() }
     }
 
+    /// The settings of a bucket, if it is described.
+    #[must_use]
+    pub fn get(&self, bucket: &str) -> Option<&BucketSettings> {
+        self.settings.iter().find(|b| b.name == bucket)
+    }
+
     /// What is wrong with the settings, all at once.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         for (i, bucket) in self.settings.iter().enumerate() {
-            let name = &bucket.name;
-            if name.is_empty() || name.contains('/') {
-                problems.push(format!("buckets[{i}].name: {name:?} is no bucket name"));
+            let mut found = bucket.problems();
+            if self.settings[..i].iter().any(|b| b.name == bucket.name) {
+                found.push(format!("name: {} is there twice", bucket.name));
             }
-            if self.settings[..i].iter().any(|b| b.name == *name) {
-                problems.push(format!("buckets[{i}].name: {name} is there twice"));
-            }
-            if let Some(endpoint) = &bucket.endpoint
-                && !url::Url::parse(endpoint).is_ok_and(|u| matches!(u.scheme(), "http" | "https"))
-            {
-                problems.push(format!("buckets[{i}].endpoint: {endpoint} is no http(s) address"));
-            }
-            let keys = (&bucket.access_key_id_env, &bucket.secret_access_key_env);
-            if keys.0.is_some() != keys.1.is_some() {
-                problems.push(format!(
-                    "buckets[{i}] ({name}): access_key_id_env and secret_access_key_env belong together"
-                ));
-            }
-            if keys.0.is_some() && bucket.profile.is_some() {
-                problems.push(format!("buckets[{i}] ({name}): give a profile or the two variables, not both"));
-            }
-            for variable in [keys.0, keys.1].into_iter().flatten() {
-                if std::env::var_os(variable).is_none_or(|v| v.is_empty()) {
-                    problems.push(format!("buckets[{i}] ({name}): the variable {variable} is not set"));
-                }
-            }
+            problems.extend(found.into_iter().map(|problem| format!("buckets[{i}].{problem}")));
         }
         problems
     }
 
-    /// A client for a bucket; made once.
-    pub async fn client(&self, bucket: &str) -> Client {
-        let mut clients = self.clients.lock().await;
-        if let Some(client) = clients.get(bucket) {
-            return client.clone();
-        }
-        let client = Client::from_conf(self.config(bucket).await.build());
-        clients.insert(bucket.to_owned(), client.clone());
-        client
+    /// The client for a bucket, made at its first use. It tries again and waits as the SDK does by itself.
+    ///
+    /// # Errors
+    /// [`ObjectError::Invalid`] when something is wrong with the bucket's settings.
+    pub async fn client(&self, bucket: &str) -> Result<Client, ObjectError> {
+        let problems = self.get(bucket).map(BucketSettings::problems).unwrap_or_default();
+        if problems.is_empty() { Ok(self.cached(bucket).await) } else { Err(invalid(bucket, problems.join("; "))) }
     }
 
-    /// SDK configuration for a bucket, without time limits and retries, which the caller has its own views on.
+    /// SDK configuration for a bucket, without time limits and retries, which the caller has its own views on. Clients
+    /// that are made of it share connections and credentials.
     pub async fn config(&self, bucket: &str) -> Builder {
-        let settings = self.settings.iter().find(|b| b.name == bucket).cloned().unwrap_or_default();
-        let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
-        if let Some(profile) = &settings.profile {
-            loader = loader.profile_name(profile);
-        }
-        let shared = loader.load().await;
-        let from_environment = shared.endpoint_url().is_some()
-            || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some_and(|endpoint| !endpoint.is_empty());
-        let has_endpoint = settings.endpoint.is_some() || from_environment;
-        let mut config = aws_sdk_s3::Config::from(&shared)
-            .to_builder()
-            .force_path_style(settings.path_style.unwrap_or(has_endpoint))
-            // Stores other than AWS refuse checksums that are not needed.
-            .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
-            .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
-        if let Some(region) = settings.region {
-            config = config.region(Region::new(region));
-        } else if shared.region().is_none() {
-            config = config.region(Region::from_static(DEFAULT_REGION));
-        }
-        if let Some(endpoint) = settings.endpoint {
-            config = config.endpoint_url(endpoint);
-        }
-        let variable = |name: &Option<String>| name.as_ref().and_then(|n| std::env::var(n).ok());
-        if let (Some(id), Some(secret)) =
-            (variable(&settings.access_key_id_env), variable(&settings.secret_access_key_env))
-        {
-            config = config.credentials_provider(Credentials::new(id, secret, None, None, "touchline"));
-        }
-        config
+        self.cached(bucket).await.config().to_builder()
     }
+
+    async fn cached(&self, bucket: &str) -> Client {
+        let place = self.settings.iter().position(|b| b.name == bucket);
+        let mut clients = self.clients.lock().await;
+        if let Some(client) = clients.get(&place) {
+            return client.clone();
+        }
+        let settings = place.map(|place| self.settings[place].clone()).unwrap_or_default();
+        let client = Client::from_conf(load(settings).await.build());
+        clients.insert(place, client.clone());
+        client
+    }
+}
+
+/// The AWS settings, and what a bucket's own settings change in them.
+async fn load(settings: BucketSettings) -> Builder {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12());
+    match settings.credentials() {
+        Ok(Some(credentials)) => loader = loader.credentials_provider(credentials),
+        Ok(None) => {}
+        Err(reason) => {
+            // Those of the default chain would not be the ones that are meant.
+            tracing::warn!(bucket = settings.name, "Requests are sent without credentials: {reason}");
+            loader = loader.no_credentials();
+        }
+    }
+    if let Some(profile) = &settings.profile {
+        loader = loader.profile_name(profile);
+    }
+    // Given here, so that nobody looks for it at the metadata address of a cloud that is not there.
+    if let Some(region) = settings.region {
+        loader = loader.region(Region::new(region));
+    }
+    let shared = loader.load().await;
+    let from_environment =
+        shared.endpoint_url().is_some() || std::env::var_os(S3_ENDPOINT_VARIABLE).is_some_and(|e| !e.is_empty());
+    let has_endpoint = settings.endpoint.is_some() || from_environment;
+    let mut config = aws_sdk_s3::Config::from(&shared)
+        .to_builder()
+        .force_path_style(settings.path_style.unwrap_or(has_endpoint))
+        // Stores other than AWS refuse checksums that are not needed.
+        .request_checksum_calculation(RequestChecksumCalculation::WhenRequired)
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+    if shared.region().is_none() {
+        config = config.region(Region::from_static(DEFAULT_REGION));
+    }
+    if let Some(endpoint) = settings.endpoint {
+        config = config.endpoint_url(endpoint);
+    }
+    config
 }
 
 /// Where objects go.
@@ -167,12 +230,13 @@ impl FromStr for StoreLocation {
         let bad = || BadLocation { text: text.to_owned() };
         if let Some(rest) = text.strip_prefix("s3://") {
             let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
-            if bucket.is_empty() {
+            let prefix = prefix.trim_matches('/');
+            if bucket.is_empty() || !(prefix.is_empty() || key::check(prefix).is_ok()) {
                 return Err(bad());
             }
-            return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.trim_matches('/').to_owned() });
+            return Ok(Self::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() });
         }
-        if text.is_empty() || text.contains("://") {
+        if text.is_empty() || text.contains("://") || text.contains('\0') {
             return Err(bad());
         }
         Ok(Self::Folder(PathBuf::from(text)))
@@ -182,15 +246,20 @@ impl FromStr for StoreLocation {
 /// Opens a store.
 ///
 /// # Errors
-/// A folder cannot be made. A bucket is not asked before it is used.
+/// A folder cannot be made, or [`ObjectError::Invalid`] when something is wrong with the settings of a bucket. Whether
+/// the bucket is there is not asked before it is used.
 pub async fn open(location: &StoreLocation, buckets: &Buckets) -> Result<Arc<dyn ObjectStore>, ObjectError> {
-    Ok(match location {
-        StoreLocation::Folder(path) => Arc::new(FolderStore::open(path)?),
-        StoreLocation::S3 { bucket, prefix } => {
-            let config = buckets.config(bucket).await;
-            Arc::new(S3Store::new(config, bucket, prefix, S3Options::default()))
+    match location {
+        StoreLocation::Folder(path) => {
+            let (path, name) = (path.clone(), path.display().to_string());
+            let opened = tokio::task::spawn_blocking(move || FolderStore::open(path)).await;
+            Ok(Arc::new(opened.unwrap_or_else(|e| Err(unavailable(&name, e.to_string())))?))
         }
-    })
+        StoreLocation::S3 { bucket, prefix } => {
+            let client = buckets.client(bucket).await?;
+            Ok(Arc::new(S3Store::new(client.config().to_builder(), bucket, prefix, S3Options::default())))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -203,7 +272,7 @@ mod tests {
         assert_eq!("s3://b".parse(), Ok(s3("b", "")));
         assert_eq!("s3://b/a/c/".parse(), Ok(s3("b", "a/c")));
         assert_eq!("/srv/out put".parse(), Ok(StoreLocation::Folder("/srv/out put".into())));
-        for bad in ["", "s3://", "ftp://x"] {
+        for bad in ["", "s3://", "s3:///a", "s3://b/a/../c", "s3://b/a//c", "ftp://x", "nul\0"] {
             assert!(bad.parse::<StoreLocation>().is_err(), "{bad}");
         }
     }
@@ -214,10 +283,42 @@ mod tests {
             BucketSettings { name: "a".into(), endpoint: Some("nowhere".into()), ..BucketSettings::default() },
             BucketSettings {
                 name: "a".into(),
+                region: Some(" ".into()),
+                endpoint: Some("https://id:hidden@host".into()),
                 access_key_id_env: Some("NOT_SET_HERE".into()),
+                profile: Some("p".into()),
                 ..BucketSettings::default()
             },
+            BucketSettings { name: "b c".into(), ..BucketSettings::default() },
         ]);
-        assert_eq!(buckets.problems().len(), 4, "{:?}", buckets.problems());
+        let problems = buckets.problems();
+        assert_eq!(problems.len(), 8, "{problems:#?}");
+        assert!(problems.iter().all(|p| p.starts_with("buckets[")) && !problems.concat().contains("hidden"));
+        assert!(Buckets::default().problems().is_empty());
+    }
+
+    #[tokio::test]
+    async fn each_bucket_has_its_own_settings() {
+        let ready = BucketSettings {
+            name: "wasabi".into(),
+            region: Some("eu-central-1".into()),
+            endpoint: Some("https://s3.example.org".into()),
+            // Variables that are set wherever tests run.
+            access_key_id_env: Some("PATH".into()),
+            secret_access_key_env: Some("PATH".into()),
+            ..BucketSettings::default()
+        };
+        let unset = BucketSettings {
+            name: "unset".into(),
+            access_key_id_env: Some("NOT_SET_HERE".into()),
+            secret_access_key_env: Some("NOT_SET_HERE".into()),
+            ..ready.clone()
+        };
+        let buckets = Buckets::new(vec![ready, unset]);
+        let client = buckets.client("wasabi").await.unwrap();
+        assert_eq!(client.config().region().map(AsRef::as_ref), Some("eu-central-1"));
+
+        let error = buckets.client("unset").await.unwrap_err();
+        assert!(matches!(&error, ObjectError::Invalid { reason, .. } if reason.contains("NOT_SET_HERE")), "{error:?}");
     }
 }

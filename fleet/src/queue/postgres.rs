@@ -36,8 +36,10 @@ impl PostgresQueue {
     fn error(&self, error: sqlx::Error) -> QueueError {
         let (queue, reason) = (self.name.clone(), error.to_string());
         match error {
-            // 42: no such table, no permission.
-            sqlx::Error::Database(db) if db.code().is_some_and(|c| c.starts_with("42")) => {
+            // 28: may not log in. 3D: no such database. 42: no such table, no permission.
+            sqlx::Error::Database(db)
+                if db.code().is_some_and(|code| ["28", "3D", "42"].iter().any(|class| code.starts_with(class))) =>
+            {
                 QueueError::Misconfigured { queue, reason }
             }
             _ => QueueError::Unavailable { queue, reason },
@@ -49,8 +51,11 @@ impl PostgresQueue {
         let Some(dead) = &self.dead else { return Ok(()) };
         self.store
             .query(
-                "update touchline.queue_messages set queue = $2, visible_at = now(), receive_count = 0, delivery = null
-             where queue = $1 and visible_at <= now() and receive_count >= $3",
+                "with worn as materialized (
+                select id from touchline.queue_messages where queue = $1 and visible_at <= now() and receive_count >= $3
+                for update skip locked)
+             update touchline.queue_messages m set queue = $2, visible_at = now(), receive_count = 0, delivery = null
+             from worn where m.id = worn.id",
             )
             .bind(&self.name)
             .bind(&dead.name)
@@ -60,19 +65,21 @@ impl PostgresQueue {
         Ok(())
     }
 
+    /// The inner select must run once: under `where id in (…)` a plan may run it for every row of a small table, each
+    /// time locking as many rows again.
     async fn take(&self, max: usize, visibility: Duration) -> Result<Vec<Received>, sqlx::Error> {
         let rows = self
             .store
             .query(
-                "update touchline.queue_messages set visible_at = now() + make_interval(secs => $3),
-                receive_count = receive_count + 1, delivery = gen_random_uuid()
-             where id in (
+                "with next as materialized (
                 select id from touchline.queue_messages where queue = $1 and visible_at <= now()
                 order by visible_at, id limit $2 for update skip locked)
-             returning id, body, receive_count, delivery",
+             update touchline.queue_messages m set visible_at = now() + make_interval(secs => $3),
+                receive_count = receive_count + 1, delivery = gen_random_uuid()
+             from next where m.id = next.id returning m.id, body, receive_count, delivery",
             )
             .bind(&self.name)
-            .bind(i64::try_from(max.min(MAX_BATCH)).unwrap_or(1))
+            .bind(i64::try_from(max.clamp(1, MAX_BATCH)).unwrap_or(1))
             .bind(visibility.as_secs_f64())
             .fetch_all(self.store.pool())
             .await?;
@@ -164,19 +171,17 @@ impl Queue for PostgresQueue {
     }
 
     async fn depth(&self) -> Result<Depth, QueueError> {
-        let row = self
+        let (visible, in_flight): (i64, i64) = self
             .store
-            .query(
-                "select count(*) filter (where visible_at <= now()) as visible,
-                count(*) filter (where visible_at > now()) as in_flight
-             from touchline.queue_messages where queue = $1",
+            .query_as(
+                "select count(*) filter (where visible_at <= now()), count(*) filter (where visible_at > now())
+                 from touchline.queue_messages where queue = $1",
             )
             .bind(&self.name)
             .fetch_one(self.store.pool())
             .await
             .map_err(|e| self.error(e))?;
-        let count = |name: &str| row.try_get::<i64, _>(name).ok().and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
-        Ok(Depth { visible: count("visible"), in_flight: count("in_flight") })
+        Ok(Depth { visible: visible.unsigned_abs(), in_flight: in_flight.unsigned_abs() })
     }
 
     fn dead_letters(&self) -> Option<&dyn Queue> {

@@ -134,8 +134,13 @@ impl Store {
         let mut tx = self.pool.begin().await?;
         self.query("set local idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         let row = self
-            .query("select listed, etags, master from touchline.publications where job_id = $1 for update skip locked")
+            .query(
+                "select p.listed, p.etags, p.master from touchline.publications p join touchline.jobs j on j.id = p.job_id
+                 where p.job_id = $1 and j.generation = $2 and j.state in ('running', 'publishing')
+                 for update of p skip locked",
+            )
             .bind(job)
+            .bind(generation)
             .fetch_optional(&mut *tx)
             .await?;
         let Some(row) = row else { return Ok(None) };

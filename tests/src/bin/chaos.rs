@@ -85,7 +85,7 @@ async fn chaos(request: &Request) -> ExitCode {
     let fleet = Fleet::local(&postgres.create_database()).await;
     let clip = made_clip(fleet.dir.path(), request.clip_s).display().to_string();
     let mut workers: Vec<Process> = (0..request.workers).map(|_| fleet.worker("local", &["--slots", "1"])).collect();
-    let mut dispatchers = vec![fleet.dispatcher(), fleet.dispatcher()];
+    let mut dispatchers = [fleet.dispatcher(), fleet.dispatcher()];
     let mut done = Done::default();
     println!(
         "{} kills, seed {}, {} workers, clips of {} s",

@@ -1,23 +1,75 @@
 //! Every queue and every object store keeps the same promises.
 
+use std::time::Duration;
+
 use fleet::objects::FolderStore;
-use fleet::queue::PostgresQueue;
+use fleet::queue::{Message, PostgresQueue, Queue, QueueError};
 use fleet::store::{Store, StoreOptions};
+use serde_json::Value;
 use stories::aws;
-use stories::services::{LocalStack, Postgres};
+use stories::services::{LocalStack, Postgres, free_port};
+use uuid::Uuid;
+
+async fn store() -> Store {
+    let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
+    store.migrate().await.unwrap();
+    store
+}
 
 #[tokio::test]
 async fn a_queue_in_postgres_keeps_what_every_queue_promises() {
-    let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
-    store.migrate().await.unwrap();
-    fleet::queue::conformance(&PostgresQueue::new(store, "story")).await;
+    let store = store().await;
+    let pool = store.pool().clone();
+    let send_raw = async |body: &str| {
+        let body = serde_json::from_str(body).unwrap_or_else(|_| Value::from(body));
+        let insert = sqlx::query("insert into touchline.queue_messages (queue, body) values ('story', $1)");
+        insert.bind(body).execute(&pool).await.unwrap();
+    };
+    fleet::queue::conformance(&PostgresQueue::new(store, "story"), send_raw).await;
+}
+
+#[tokio::test]
+async fn a_queue_in_postgres_gives_no_more_than_asked_for_whatever_the_plan() {
+    let store = store().await;
+    let queue = PostgresQueue::new(store.clone(), "story");
+    let messages: Vec<Message> = (0..10).map(|chunk| Message::new(Uuid::from_u128(7), chunk, 1)).collect();
+    queue.send(&messages[..1]).await.unwrap();
+    // With one row in the table, Postgres plans to look for the messages once for every row.
+    sqlx::query("vacuum analyze touchline.queue_messages").execute(store.pool()).await.unwrap();
+    queue.send(&messages).await.unwrap();
+    for _ in 0..3 {
+        assert_eq!(queue.receive(3, Duration::ZERO, Duration::from_secs(60)).await.unwrap().len(), 3);
+    }
 }
 
 #[tokio::test]
 async fn sqs_keeps_what_every_queue_promises() {
     let endpoint = LocalStack::shared().endpoint();
     let urls = aws::queue(&endpoint, "eu-central-1", &aws::unique("story")).await;
-    fleet::queue::conformance(&aws::open_queue(&endpoint, "eu-central-1", &urls)).await;
+    let client = aws_sdk_sqs::Client::from_conf(aws::sqs_config(&endpoint, "eu-central-1"));
+    let send_raw = async |body: &str| {
+        client.send_message().queue_url(&urls.0).message_body(body).send().await.unwrap();
+    };
+    fleet::queue::conformance(&aws::open_queue(&endpoint, "eu-central-1", &urls), send_raw).await;
+}
+
+#[tokio::test]
+async fn a_queue_that_is_not_there_is_told_from_a_service_that_is_not() {
+    let endpoint = LocalStack::shared().endpoint();
+    let (region, wait) = ("eu-central-1", Duration::ZERO);
+    let missing = format!("{endpoint}/queue/{region}/000000000000/{}", aws::unique("missing"));
+    let missing = aws::open_queue(&endpoint, region, &(missing.clone(), missing));
+    assert!(matches!(missing.depth().await, Err(QueueError::Misconfigured { .. })));
+    assert!(matches!(missing.receive(1, wait, wait).await, Err(QueueError::Misconfigured { .. })));
+    let message = Message::new(Uuid::from_u128(7), 1, 1);
+    assert!(matches!(missing.send(&[message]).await, Err(QueueError::Misconfigured { .. })));
+
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let silent = format!("{nobody}/queue/{region}/000000000000/q");
+    let silent = aws::open_queue(&nobody, region, &(silent.clone(), silent));
+    assert!(matches!(silent.depth().await, Err(QueueError::Unavailable { .. })));
+    let bare = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
+    assert!(matches!(PostgresQueue::new(bare, "story").depth().await, Err(QueueError::Misconfigured { .. })));
 }
 
 #[tokio::test]

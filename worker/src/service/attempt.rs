@@ -43,7 +43,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) 
             end(service, &claim, made, stop).await;
         }
         service.leases.leave(id);
-        // Last, so that until here somebody would look after the chunk.
+        // Not needed any more since the claim: whatever becomes of the chunk is in the database.
         if let Err(error) = service.queue.delete(&[receipt]).await {
             tracing::debug!(%error, "the message comes again, and is stale then");
         }

@@ -36,12 +36,18 @@ impl S3Store {
                     }
                 }
                 Err(Fault::Final(ObjectError::Invalid { reason, .. })) => {
-                    tracing::debug!(bucket = self.bucket, reason, "a batch was refused: its objects are deleted singly");
+                    tracing::debug!(
+                        bucket = self.bucket,
+                        reason,
+                        "a batch was refused: its objects are deleted singly"
+                    );
                 }
                 other => return Ok(other?),
             }
         }
-        stream::iter(batch).map(|full| self.delete_one(full)).buffer_unordered(AT_ONCE).try_collect().await
+        // Made beforehand: the compiler cannot tell that a closure in the stream serves all lifetimes.
+        let deletions: Vec<_> = batch.iter().map(|full| self.delete_one(full)).collect();
+        stream::iter(deletions).buffer_unordered(AT_ONCE).try_collect().await
     }
 
     async fn delete_batch_once(&self, batch: &[String]) -> Result<(), Fault> {

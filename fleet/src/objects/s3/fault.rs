@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn answers_mean_what_s3_documents() {
-        let passing = [(503, "SlowDown"), (400, "RequestTimeout"), (429, ""), (500, "InternalError"), (403, "ExpiredToken")];
+        let passing =
+            [(503, "SlowDown"), (400, "RequestTimeout"), (429, ""), (500, "InternalError"), (403, "ExpiredToken")];
         for (status, code) in passing {
             let fault = from_answer("k", status, code);
             assert!(matches!(fault, Fault::Passing(ObjectError::Unavailable { .. })), "{status} {code}: {fault:?}");

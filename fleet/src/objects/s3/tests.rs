@@ -120,7 +120,10 @@ async fn a_write_whose_answer_was_lost_is_known_by_its_bytes() {
         .await;
         let outcome = server.put(PutCondition::IfAbsent).await;
         assert_eq!(outcome.is_ok(), won, "{outcome:?}");
-        assert_eq!(server.lines(), ["PUT k.m3u8?x-id=PutObject"; 2].into_iter().chain(["GET k.m3u8?x-id=GetObject"]).collect::<Vec<_>>());
+        assert_eq!(
+            server.lines(),
+            ["PUT k.m3u8?x-id=PutObject"; 2].into_iter().chain(["GET k.m3u8?x-id=GetObject"]).collect::<Vec<_>>()
+        );
         assert_eq!(server.header(1, "if-none-match").as_deref(), Some("*"));
     }
     let server = Server::start(|_, _| refusal(412, "PreconditionFailed")).await;
@@ -215,7 +218,8 @@ async fn keys_that_a_store_does_not_delete_are_named() {
     let error = server.store.delete(&["a".into(), "b".into(), "c".into()]).await.unwrap_err();
     assert!(matches!(&error, ObjectError::Forbidden { key } if key == "b"), "{error:?}");
     let text = errors(&[("a", "SlowDown")]);
-    let server = Server::start(move |number, _| answer(200, "", if number == 0 { &text } else { "<DeleteResult/>" })).await;
+    let server =
+        Server::start(move |number, _| answer(200, "", if number == 0 { &text } else { "<DeleteResult/>" })).await;
     server.store.delete(&["a".into()]).await.unwrap();
     assert_eq!(server.lines().len(), 2);
 }

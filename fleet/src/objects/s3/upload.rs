@@ -88,7 +88,8 @@ impl S3Store {
             match sent.map_err(|e| Fault::from_sdk(key, &e)) {
                 Ok(done) => etag_of(key, done.e_tag()),
                 // The answer to the try before was lost: the upload has become the object.
-                Err(Fault::Final(ObjectError::NotFound { .. })) if try_before => match self.head_once(key, full).await? {
+                Err(Fault::Final(ObjectError::NotFound { .. })) if try_before => match self.head_once(key, full).await?
+                {
                     Some(there) if there.size == size => Ok(there.etag),
                     _ => Err(Fault::invalid(key, "the upload in parts was aborted by somebody else")),
                 },
