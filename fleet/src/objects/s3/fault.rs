@@ -1,7 +1,7 @@
 //! Why a request failed, and whether to make it again.
 
 use aws_sdk_s3::config::http::HttpResponse;
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 use super::super::ObjectError;
 use super::super::key::{invalid, unavailable};
@@ -41,10 +41,10 @@ impl Fault {
     {
         let response = match error {
             SdkError::ServiceError(service) => service.raw(),
-            SdkError::ConstructionFailure(_) => return Self::invalid(key, DisplayErrorContext(error).to_string()),
+            SdkError::ConstructionFailure(_) => return Self::invalid(key, with_causes(error)),
             SdkError::TimeoutError(_) => return Self::passing(key, "no answer in time"),
             // No connection, or no credentials: their provider may be back later. Or an answer that is none.
-            _ => return Self::passing(key, DisplayErrorContext(error).to_string()),
+            _ => return Self::passing(key, with_causes(error)),
         };
         let region = response.headers().get("x-amz-bucket-region");
         let mut fault = from_answer(key, response.status().as_u16(), error.code().unwrap_or_default());
@@ -53,6 +53,12 @@ impl Fault {
         }
         fault
     }
+}
+
+/// An error with its causes; the SDK's own words for it end in a dump of all fields.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 /// What a status and a code mean (Amazon S3 API Reference, "Error responses"). Answers to `HEAD` have no code.
