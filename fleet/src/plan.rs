@@ -139,7 +139,7 @@ pub fn spread(plan: &VideoPlan, expected_frames: Option<u64>) -> Vec<(u64, Optio
             };
             growing.min(tail.max(1))
         } else {
-            growing.max(segments / MOST_UNINDEXED_CHUNKS)
+            growing.max(segments.div_ceil(MOST_UNINDEXED_CHUNKS))
         };
         at += if number < 2 { 1 } else { length };
     }
