@@ -66,7 +66,15 @@ pub enum LocalError {
 impl LocalError {
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
-            Self::Postgres(PostgresError::Missing) | Self::Config(_) | Self::InUse(_) | Self::NotRunning(_) => 2,
+            Self::Postgres(
+                PostgresError::Missing
+                | PostgresError::InUse { .. }
+                | PostgresError::Version { .. }
+                | PostgresError::Closed { .. },
+            )
+            | Self::Config(_)
+            | Self::InUse(_)
+            | Self::NotRunning(_) => 2,
             _ => 3,
         }
     }
@@ -127,7 +135,8 @@ struct Addresses {
     admin: String,
     fleet: String,
     worker: String,
-    password: String,
+    /// The workers' own, new with each start.
+    worker_password: String,
 }
 
 /// Starts the database, and again whenever it ends by itself, until `ending` closes or it does not start any more.
@@ -146,11 +155,20 @@ fn keep_database(
             return;
         }
     };
+    let worker_password = match secret() {
+        Ok(secret) => secret,
+        Err(error) => {
+            if started.send(Err(io_error("/dev/urandom")(error))).is_err() {
+                tracing::debug!("nobody waits for the database");
+            }
+            return;
+        }
+    };
     let addresses = Addresses {
         admin: server.url("postgres"),
         fleet: server.url(DATABASE),
-        worker: server.url_as(WORKER_LOGIN, DATABASE),
-        password: server.password().to_owned(),
+        worker: server.url_as(WORKER_LOGIN, DATABASE).replace(server.password(), &worker_password),
+        worker_password,
     };
     if started.send(Ok(addresses)).is_ok() {
         let port = server.port();
@@ -195,7 +213,7 @@ async fn operate(
     };
     let store = config.store("touchline-dispatcher")?;
     store.migrate().await?;
-    let login_exists = store.ensure_worker_login(WORKER_LOGIN, &postgres.password).await?;
+    let login_exists = store.ensure_worker_login(WORKER_LOGIN, &postgres.worker_password).await?;
     tracing::debug!(login_exists, "worker login");
     let dispatcher = Arc::new(Dispatcher::new(&config).await?);
 
@@ -255,6 +273,13 @@ async fn operate(
     }
     server.abort();
     Ok(())
+}
+
+/// A password that nobody can guess.
+fn secret() -> io::Result<String> {
+    let mut random = [0_u8; 24];
+    io::Read::read_exact(&mut File::open("/dev/urandom")?, &mut random)?;
+    Ok(random.iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// The database of the fleet exists.

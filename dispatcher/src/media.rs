@@ -4,22 +4,32 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use bytes::Bytes;
 use fleet::objects::{ObjectError, ObjectStore, meta_for};
-use futures_util::stream;
+use futures_util::stream::{self, Stream};
 
 /// Bytes that are read from the store at once.
 const PIECE: u64 = 4 << 20;
+/// Up to this size an object is read in one go: playlists are written anew while they are played, and bytes of one
+/// version must not come under the length and name of another. What is larger has a name of its own attempt and stays.
+const SMALL: u64 = 1 << 20;
+/// Headers that scripts of other origins may read.
+const EXPOSED: &str = "content-range, content-length, etag";
 
 /// The routes.
 pub fn routes(store: Arc<dyn ObjectStore>) -> Router {
     Router::new()
         .route("/media/{*key}", get(object).options(preflight))
         .route("/healthz", get(async || "ok\n"))
+        .fallback(async || problem(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address."))
+        .method_not_allowed_fallback(async || {
+            problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Objects are read with GET and HEAD.")
+        })
         .with_state(store)
 }
 
@@ -35,7 +45,11 @@ async fn preflight() -> Response {
 
 fn problem(status: StatusCode, code: &str, title: &str) -> Response {
     let body = serde_json::json!({ "type": "about:blank", "status": status.as_u16(), "code": code, "title": title });
-    let headers = [(header::CONTENT_TYPE, "application/problem+json"), (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+    let headers = [
+        (header::CONTENT_TYPE, "application/problem+json"),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED),
+    ];
     (status, headers, body.to_string()).into_response()
 }
 
@@ -55,32 +69,56 @@ fn from_error(error: &ObjectError) -> Response {
 
 async fn object(
     State(store): State<Arc<dyn ObjectStore>>,
-    Path(key): Path<String>,
+    key: Result<Path<String>, PathRejection>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    let facts = match store.head(&key).await {
-        Ok(Some(facts)) => facts,
-        Ok(None) => return problem(StatusCode::NOT_FOUND, "not_found", "There is no such object."),
-        Err(error) => return from_error(&error),
+    let Ok(Path(key)) = key else {
+        return problem(StatusCode::BAD_REQUEST, "bad_key", "The key is not UTF-8.");
     };
+    serve(store, key, &method, &headers).await.unwrap_or_else(|error| from_error(&error))
+}
+
+async fn serve(
+    store: Arc<dyn ObjectStore>,
+    key: String,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Response, ObjectError> {
+    let Some(mut facts) = store.head(&key).await? else { return Err(ObjectError::NotFound { key }) };
+    let asked = |name: header::HeaderName| headers.get(name).and_then(|v| v.to_str().ok());
     let meta = meta_for(&key);
     let mut answer = HeaderMap::new();
     answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(meta.content_type));
     answer.insert(header::CACHE_CONTROL, HeaderValue::from_static(meta.cache_control));
     answer.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     answer.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    answer
-        .insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("content-range, content-length, etag"));
-    if let Ok(etag) = HeaderValue::from_str(&facts.etag.0) {
-        answer.insert(header::ETAG, etag);
+    answer.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    let is_known = |etag: &str| {
+        asked(header::IF_NONE_MATCH)
+            .is_some_and(|known| known == "*" || known.split(',').any(|e| e.trim().trim_start_matches("W/") == etag))
+    };
+    if is_known(&facts.etag.0) {
+        answer.insert(header::ETAG, header_value(&facts.etag.0));
+        return Ok((StatusCode::NOT_MODIFIED, answer).into_response());
     }
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|v| v.to_str().ok());
-    if known.is_some_and(|k| k == "*" || k.split(',').any(|e| e.trim().trim_start_matches("W/") == facts.etag.0)) {
-        return (StatusCode::NOT_MODIFIED, answer).into_response();
+    let mut whole = None;
+    if method == Method::GET && facts.size <= SMALL {
+        let (bytes, etag) = match store.get(&key, PIECE).await {
+            Err(ObjectError::Invalid { key, .. }) => {
+                let reason = "it grew while it was read".to_owned();
+                return Err(ObjectError::Unavailable { key, reason });
+            }
+            other => other?,
+        };
+        (facts.size, facts.etag) = (bytes.len() as u64, etag);
+        whole = Some(bytes);
     }
-    let asked = headers.get(header::RANGE).and_then(|v| v.to_str().ok());
-    let (status, first, length) = match asked.map_or(Asked::All, |text| range(text, facts.size)) {
+    answer.insert(header::ETAG, header_value(&facts.etag.0));
+    // Ranges are for GET alone, and only of the version that the client has a part of (RFC 9110 13.1.5, 14.2).
+    let is_same = asked(header::IF_RANGE).is_none_or(|etag| etag == facts.etag.0);
+    let wanted = asked(header::RANGE).filter(|_| method == Method::GET && is_same);
+    let (status, first, length) = match wanted.map_or(Asked::All, |text| range(text, facts.size)) {
         Asked::All => (StatusCode::OK, 0, facts.size),
         Asked::Part(first, length) => {
             let text = format!("bytes {first}-{}/{}", first + length - 1, facts.size);
@@ -88,28 +126,48 @@ async fn object(
             (StatusCode::PARTIAL_CONTENT, first, length)
         }
         Asked::Beyond => {
-            answer.insert(header::CONTENT_RANGE, header_value(&format!("bytes */{}", facts.size)));
-            return (StatusCode::RANGE_NOT_SATISFIABLE, answer).into_response();
+            let mut refusal = problem(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", "The object is shorter.");
+            let size = header_value(&format!("bytes */{}", facts.size));
+            refusal.headers_mut().insert(header::CONTENT_RANGE, size);
+            return Ok(refusal);
         }
     };
     answer.insert(header::CONTENT_LENGTH, header_value(&length.to_string()));
-    if method == Method::HEAD || length == 0 {
-        return (status, answer).into_response();
-    }
-    let body = stream::unfold((store, key, first, length), |(store, key, at, left)| async move {
+    let body = match whole {
+        _ if method == Method::HEAD || length == 0 => Body::empty(),
+        Some(bytes) => {
+            #[expect(clippy::cast_possible_truncation, reason = "within bytes that are in memory")]
+            let (from, to) = (first as usize, (first + length) as usize);
+            Body::from(bytes.slice(from..to))
+        }
+        None => Body::from_stream(pieces(store, key, first, length)),
+    };
+    Ok((status, answer, body).into_response())
+}
+
+/// `length` bytes from `first` on, piece by piece.
+fn pieces(
+    store: Arc<dyn ObjectStore>,
+    key: String,
+    first: u64,
+    length: u64,
+) -> impl Stream<Item = Result<Bytes, ObjectError>> {
+    stream::unfold((store, key, first, length), |(store, key, at, left)| async move {
         if left == 0 {
             return None;
         }
-        let piece = store.get_range(&key, at, left.min(PIECE)).await;
-        let piece: Result<Bytes, ObjectError> = match piece {
+        let piece = match store.get_range(&key, at, left.min(PIECE)).await {
             // Replaced by something shorter meanwhile: the client must notice.
             Ok(bytes) if bytes.is_empty() => Err(ObjectError::NotFound { key: key.clone() }),
             other => other,
         };
+        if let Err(error) = &piece {
+            tracing::warn!(%error, "serving an object: it is cut");
+        }
+        // After an error nothing follows.
         let read = piece.as_ref().map_or(left, |b| b.len() as u64);
-        Some((piece, (store, key, at + read, left - read)))
-    });
-    (status, answer, Body::from_stream(body)).into_response()
+        Some((piece, (store, key, at + read, left.saturating_sub(read))))
+    })
 }
 
 fn header_value(text: &str) -> HeaderValue {
@@ -126,19 +184,23 @@ enum Asked {
 
 /// One range of RFC 9110 14.1.2; what is not understood counts as not asked.
 fn range(text: &str, size: u64) -> Asked {
-    let Some(spec) = text.strip_prefix("bytes=").filter(|s| !s.contains(',')) else { return Asked::All };
-    let Some((first, last)) = spec.split_once('-') else { return Asked::All };
+    let spec = text.split_once('=').filter(|(unit, _)| unit.eq_ignore_ascii_case("bytes"));
+    let Some((first, last)) = spec.and_then(|(_, spec)| spec.split_once('-')) else { return Asked::All };
+    // Other than `parse`, the standard allows no sign.
+    let number = |text: &str| {
+        let is_plain = text.bytes().all(|b| b.is_ascii_digit());
+        if is_plain { text.parse::<u64>().ok() } else { None }
+    };
     let (first, last) = (first.trim(), last.trim());
     if first.is_empty() {
-        return match last.parse::<u64>() {
-            Ok(0) => Asked::Beyond,
-            Ok(n) if size > 0 => Asked::Part(size - n.min(size), n.min(size)),
-            Ok(_) => Asked::Beyond,
-            Err(_) => Asked::All,
+        return match number(last) {
+            Some(n) if n > 0 && size > 0 => Asked::Part(size - n.min(size), n.min(size)),
+            Some(_) => Asked::Beyond,
+            None => Asked::All,
         };
     }
-    let Ok(first) = first.parse::<u64>() else { return Asked::All };
-    let last = if last.is_empty() { Some(u64::MAX) } else { last.parse().ok() };
+    let Some(first) = number(first) else { return Asked::All };
+    let last = if last.is_empty() { Some(u64::MAX) } else { number(last) };
     match last {
         Some(last) if last < first => Asked::All,
         Some(_) if first >= size => Asked::Beyond,
@@ -148,63 +210,4 @@ fn range(text: &str, size: u64) -> Asked {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use axum::http::Request;
-    use fleet::objects::{FolderStore, PutCondition};
-    use tower::ServiceExt;
-
-    #[test]
-    fn ranges_are_read_as_rfc_9110_says() {
-        for (text, size, want) in [
-            ("bytes=0-3", 10, Asked::Part(0, 4)),
-            ("bytes=4-", 10, Asked::Part(4, 6)),
-            ("bytes=-3", 10, Asked::Part(7, 3)),
-            ("bytes=-30", 10, Asked::Part(0, 10)),
-            ("bytes=8-99", 10, Asked::Part(8, 2)),
-            ("bytes=10-", 10, Asked::Beyond),
-            ("bytes=-0", 10, Asked::Beyond),
-            ("bytes=0-", 0, Asked::Beyond),
-            ("bytes=5-4", 10, Asked::All),
-            ("bytes=0-1,4-5", 10, Asked::All),
-            ("chars=0-1", 10, Asked::All),
-            ("bytes=99999999999999999999-", 10, Asked::All),
-        ] {
-            assert_eq!(range(text, size), want, "{text} of {size}");
-        }
-    }
-
-    async fn ask(routes: &Router, path: &str, headers: &[(&str, &str)]) -> (StatusCode, HeaderMap, Bytes) {
-        let mut request = Request::builder().uri(path);
-        for (name, value) in headers {
-            request = request.header(*name, *value);
-        }
-        let answer = routes.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
-        let (status, headers) = (answer.status(), answer.headers().clone());
-        (status, headers, axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap())
-    }
-
-    #[tokio::test]
-    async fn objects_are_served_with_ranges_types_and_versions() {
-        let dir = tempfile::tempdir().unwrap();
-        let store = FolderStore::open(dir.path()).unwrap();
-        let key = "o/Spiel é.m3u8";
-        store.put(key, Bytes::from_static(b"0123456789"), meta_for(key), PutCondition::Always).await.unwrap();
-        let routes = routes(Arc::new(store));
-        let path = "/media/o/Spiel%20%C3%A9.m3u8";
-        let (status, headers, body) = ask(&routes, path, &[]).await;
-        assert_eq!((status, body.as_ref()), (StatusCode::OK, b"0123456789".as_slice()));
-        assert_eq!(headers["content-type"], "application/vnd.apple.mpegurl");
-        assert_eq!(headers["access-control-allow-origin"], "*");
-        let etag = headers["etag"].to_str().unwrap().to_owned();
-        let (status, headers, body) = ask(&routes, path, &[("range", "bytes=2-4")]).await;
-        assert_eq!((status, body.as_ref()), (StatusCode::PARTIAL_CONTENT, b"234".as_slice()));
-        assert_eq!(headers["content-range"], "bytes 2-4/10");
-        assert_eq!(ask(&routes, path, &[("range", "bytes=20-")]).await.0, StatusCode::RANGE_NOT_SATISFIABLE);
-        assert_eq!(ask(&routes, path, &[("if-none-match", &etag)]).await.0, StatusCode::NOT_MODIFIED);
-        assert_eq!(ask(&routes, "/media/o/none", &[]).await.0, StatusCode::NOT_FOUND);
-        let (status, headers, _) = ask(&routes, "/media/o/%2e%2e/%2e%2e/secret", &[]).await;
-        assert_eq!(status, StatusCode::BAD_REQUEST);
-        assert_eq!(headers["content-type"], "application/problem+json");
-    }
-}
+mod tests;
