@@ -24,9 +24,8 @@ use uuid::Uuid;
 use crate::cli::{Cli, FleetArgs, SubmitArgs, Verb};
 use crate::dispatch::{DispatchError, Dispatcher};
 use crate::local::{self, LocalError};
-use crate::routing::RegionView;
 use crate::sweep::{Retention, sweep_once};
-use crate::why::{Surroundings, why};
+use crate::why::{surroundings, why};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -350,6 +349,7 @@ async fn submit(args: &FleetArgs, asked: SubmitArgs) -> Result<(), CommandError>
                 home_region: asked.region.clone().unwrap_or_else(|| config.home_region(&source).to_owned()),
                 source,
                 ladder: ladder.clone(),
+                upload: None,
                 encoder: asked.encoder.clone(),
                 ready_by,
             })
@@ -383,23 +383,6 @@ fn source(text: &str) -> Result<String, CommandError> {
     path.into_os_string()
         .into_string()
         .map_err(|p| CommandError::Usage(format!("{} is not a UTF-8 path; rename it", p.display())))
-}
-
-async fn surroundings(config: &Config, store: &Store, job: Uuid, position: i64) -> Result<Surroundings, CommandError> {
-    let alive = (config.timing.heartbeat * 4.0).max(config.timing.lease);
-    let loads = store.region_loads(alive).await?;
-    let unhealthy = store.unhealthy_regions().await?;
-    let regions = config
-        .regions
-        .iter()
-        .map(|r| RegionView::new(&r.name, !unhealthy.iter().any(|(u, _)| *u == r.name), &loads))
-        .collect();
-    Ok(Surroundings {
-        regions,
-        unhealthy,
-        ahead: store.ahead_of(job, position).await?,
-        unsent: store.outbox_depth().await?,
-    })
 }
 
 async fn explain(args: &FleetArgs, job: &str, json: bool) -> Result<(), CommandError> {

@@ -1,8 +1,9 @@
 //! The dispatcher: takes jobs, releases their chunks to regional queues, rescues what was lost, publishes what is done.
 //!
 //! Reading order: [`cli`] and [`commands`] → [`dispatch`] (the loops, each a `*_once`) → [`routing`] and [`pace`]
-//! (decisions, pure) → [`publisher`] → [`why`] → [`local`] (the whole fleet on one machine).
+//! (decisions, pure) → [`publisher`] → [`why`] → [`api`] (HTTP) → [`local`] (the whole fleet on one machine).
 
+pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod dispatch;

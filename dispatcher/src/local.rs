@@ -4,6 +4,7 @@
 //! Everything is a child of the dispatcher and ends with it, however that ends. Started again, it goes on where it was.
 
 mod capacity;
+mod credentials;
 mod postgres;
 
 use std::fs::{self, File};
@@ -12,13 +13,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::config::{Config, ConfigError, DatabaseConfig, RegionConfig, Timing};
+use fleet::config::{ApiConfig, Config, ConfigError, DatabaseConfig, RegionConfig, Timing};
 use fleet::store::{Store, StoreError, StoreOptions};
 use tokio::sync::watch;
 
 pub use capacity::LocalCapacity;
+pub use credentials::{ADDRESS_FILE, KEY_FILE};
 pub use postgres::{LocalPostgres, PostgresError};
 
+use crate::api::{self, Api};
 use crate::cli::LocalArgs;
 use crate::dispatch::Dispatcher;
 
@@ -204,6 +207,14 @@ async fn operate(
         database: DatabaseConfig { url: Some(postgres.fleet.clone()), ..DatabaseConfig::default() },
         regions: vec![RegionConfig { name: REGION.to_owned(), queue: "postgres".to_owned(), dead_letters: None }],
         buckets: Vec::new(),
+        api: ApiConfig {
+            uploads: Some(dir.join("uploads").display().to_string()),
+            signing_secret: Some(credentials::signing_secret(dir)?),
+            // One machine, one owner: what the owner can read, jobs can.
+            local_sources: true,
+            requests_per_second: 500,
+            ..ApiConfig::default()
+        },
         timing: Timing {
             heartbeat: args.heartbeat,
             lease: args.heartbeat * 4.5,
@@ -222,7 +233,10 @@ async fn operate(
         args.listen
     )))?;
     let address = listener.local_addr().map_err(io_error("the listening address"))?;
-    let routes = crate::media::routes(dispatcher.objects.clone());
+    let key = credentials::key(dir, &store).await?;
+    let interface = Api::new(&config, store.clone(), dispatcher.objects.clone())?;
+    let routes = api::routes(interface.clone());
+    let following = tokio::spawn(interface.run(stop.clone()));
     let mut http_stop = stop.clone();
     let server = tokio::spawn(async move {
         let stopped = async move {
@@ -237,13 +251,16 @@ async fn operate(
     // Workers see their own login, and where the fleet is.
     let worker_config = Config {
         database: DatabaseConfig { url: Some(postgres.worker.clone()), ..DatabaseConfig::default() },
+        // Links are signed by dispatchers alone.
+        api: ApiConfig::default(),
         ..config.clone()
     };
     let worker_file = dir.join("worker.toml");
     write_config(&worker_file, &worker_config)?;
     write_config(&dir.join(CONFIG_FILE), &config)?;
-    fs::write(dir.join("address"), format!("http://{address}")).map_err(io_error("address"))?;
+    fs::write(dir.join(ADDRESS_FILE), format!("http://{address}")).map_err(io_error(ADDRESS_FILE))?;
     tracing::info!(dir = %dir.display(), address = %format!("http://{address}"), "the local fleet is running");
+    credentials::greet(&address, &key);
 
     let mut capacity = LocalCapacity::new(&worker_file, REGION, args)?;
     let (finish, finished) = watch::channel(false);
@@ -272,6 +289,7 @@ async fn operate(
         tracing::error!("a loop failed");
     }
     server.abort();
+    following.abort();
     Ok(())
 }
 

@@ -1,14 +1,10 @@
-//! Serves objects for playback in local mode: `GET /media/{key}`, with ranges.
+//! Serves objects over HTTP, with ranges and versions. Who may have them is decided before.
 
 use std::sync::Arc;
 
-use axum::Router;
 use axum::body::Body;
-use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
 use bytes::Bytes;
 use fleet::objects::{ObjectError, ObjectStore, meta_for};
 use futures_util::stream::{self, Stream};
@@ -21,19 +17,8 @@ const SMALL: u64 = 1 << 20;
 /// Headers that scripts of other origins may read.
 const EXPOSED: &str = "content-range, content-length, etag";
 
-/// The routes.
-pub fn routes(store: Arc<dyn ObjectStore>) -> Router {
-    Router::new()
-        .route("/media/{*key}", get(object).options(preflight))
-        .route("/healthz", get(async || "ok\n"))
-        .fallback(async || problem(StatusCode::NOT_FOUND, "not_found", "There is nothing at this address."))
-        .method_not_allowed_fallback(async || {
-            problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Objects are read with GET and HEAD.")
-        })
-        .with_state(store)
-}
-
-async fn preflight() -> Response {
+/// Answers a browser that asks whether a page may have objects: every page may that has their address.
+pub(crate) async fn preflight() -> Response {
     let headers = [
         (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
         (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, HEAD"),
@@ -43,7 +28,7 @@ async fn preflight() -> Response {
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
-fn problem(status: StatusCode, code: &str, title: &str) -> Response {
+pub(crate) fn problem(status: StatusCode, code: &str, title: &str) -> Response {
     let body = serde_json::json!({ "type": "about:blank", "status": status.as_u16(), "code": code, "title": title });
     let headers = [
         (header::CONTENT_TYPE, "application/problem+json"),
@@ -67,16 +52,9 @@ fn from_error(error: &ObjectError) -> Response {
     }
 }
 
-async fn object(
-    State(store): State<Arc<dyn ObjectStore>>,
-    key: Result<Path<String>, PathRejection>,
-    method: Method,
-    headers: HeaderMap,
-) -> Response {
-    let Ok(Path(key)) = key else {
-        return problem(StatusCode::BAD_REQUEST, "bad_key", "The key is not UTF-8.");
-    };
-    serve(store, key, &method, &headers).await.unwrap_or_else(|error| from_error(&error))
+/// An object, or the part of it that is asked for.
+pub(crate) async fn object(store: Arc<dyn ObjectStore>, key: String, method: &Method, headers: &HeaderMap) -> Response {
+    serve(store, key, method, headers).await.unwrap_or_else(|error| from_error(&error))
 }
 
 async fn serve(

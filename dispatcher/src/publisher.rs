@@ -414,29 +414,8 @@ impl Publisher {
     }
 
     async fn thumbnails(&self, subject: &Subject, frames: u64) -> Result<String, Fault> {
-        let plan = &subject.plan;
-        let every = plan.video.thumbnail_every.max(1);
-        let mut cues = Vec::new();
-        for file in self.store.files(subject.job, keys::STORYBOARD).await? {
-            let Ok(strip) = serde_json::from_value::<StripFacts>(file.facts.clone()) else { continue };
-            for tile in 0..strip.tiles {
-                let frame = (strip.first + tile) * every;
-                if frame >= frames {
-                    break;
-                }
-                cues.push(Thumbnail {
-                    start_ms: milliseconds(plan, frame),
-                    end_ms: milliseconds(plan, (frame + every).min(frames)),
-                    image: format!("{}/{}", keys::STORYBOARD, file.uri),
-                    x: u32::try_from(tile).unwrap_or(0) * strip.width,
-                    y: 0,
-                    width: strip.width,
-                    height: strip.height,
-                });
-            }
-        }
-        cues.sort_by_key(|c| c.start_ms);
-        Ok(render_thumbnails(&cues))
+        let strips = self.store.files(subject.job, keys::STORYBOARD).await?;
+        Ok(render_storyboard(&subject.plan, &strips, frames))
     }
 
     /// The poster, or the first thumbnail where no chunk met its frame.
@@ -455,6 +434,29 @@ impl Publisher {
         self.objects.put(&key, bytes, meta_for(&key), PutCondition::Always).await?;
         Ok(())
     }
+}
+
+/// The thumbnails before frame `end` that committed strips hold.
+pub(crate) fn render_storyboard(plan: &JobPlan, strips: &[CommittedFile], end: u64) -> String {
+    let every = plan.video.thumbnail_every.max(1);
+    let mut cues = Vec::new();
+    for file in strips {
+        let Ok(strip) = serde_json::from_value::<StripFacts>(file.facts.clone()) else { continue };
+        let frames = (0..strip.tiles).map(|tile| (tile, (strip.first + tile) * every));
+        for (tile, frame) in frames.take_while(|(_, frame)| *frame < end) {
+            cues.push(Thumbnail {
+                start_ms: milliseconds(plan, frame),
+                end_ms: milliseconds(plan, (frame + every).min(end)),
+                image: format!("{}/{}", keys::STORYBOARD, file.uri),
+                x: u32::try_from(tile).unwrap_or(0) * strip.width,
+                y: 0,
+                width: strip.width,
+                height: strip.height,
+            });
+        }
+    }
+    cues.sort_by_key(|c| c.start_ms);
+    render_thumbnails(&cues)
 }
 
 /// Segments that every rendition has, from the first without a hole. A sound track that is complete has all it will have.

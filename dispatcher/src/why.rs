@@ -1,9 +1,13 @@
-//! Why a job is where it is, in sentences. Pure: it works on rows.
+//! Why a job is where it is, in sentences. Pure but for [`surroundings`]: it works on rows.
 
+use fleet::config::Config;
 use fleet::state::{ChunkState, JobState};
 use fleet::store::jobs::{ChunkRow, JobRow};
+use fleet::store::{Store, StoreError};
 use fleet::timeline::clock;
 use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
 
 use crate::routing::RegionView;
 
@@ -20,8 +24,34 @@ pub struct Surroundings {
     pub unsent: u64,
 }
 
+/// Looks around a job whose first waiting chunk is at `position`.
+///
+/// # Errors
+/// The store does not answer.
+pub async fn surroundings(
+    config: &Config,
+    store: &Store,
+    job: Uuid,
+    position: i64,
+) -> Result<Surroundings, StoreError> {
+    let alive = (config.timing.heartbeat * 4.0).max(config.timing.lease);
+    let loads = store.region_loads(alive).await?;
+    let unhealthy = store.unhealthy_regions().await?;
+    let regions = config
+        .regions
+        .iter()
+        .map(|r| RegionView::new(&r.name, !unhealthy.iter().any(|(u, _)| *u == r.name), &loads))
+        .collect();
+    Ok(Surroundings {
+        regions,
+        unhealthy,
+        ahead: store.ahead_of(job, position).await?,
+        unsent: store.outbox_depth().await?,
+    })
+}
+
 /// The answer.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct Why {
     /// State of the job.
     pub state: String,

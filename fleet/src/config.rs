@@ -1,5 +1,7 @@
 //! One file for dispatchers and workers: where the database, the queues and the objects are.
 
+mod api;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 use crate::objects::{BucketSettings, Buckets, ObjectStore, StoreLocation};
 use crate::queue::{PostgresQueue, Queue, SqsQueue};
 use crate::store::{Store, StoreOptions};
+
+pub use api::{ApiConfig, JwtConfig, SIGNING_SECRET};
 
 /// Variable that holds the database's address when the file does not: it contains a password.
 pub const DATABASE_URL: &str = "TOUCHLINE_DATABASE_URL";
@@ -32,6 +36,9 @@ pub struct Config {
     /// How buckets are reached that the usual AWS settings do not describe.
     #[serde(default)]
     pub buckets: Vec<BucketSettings>,
+    /// The HTTP interface of dispatchers; without `listen` there is none.
+    #[serde(default)]
+    pub api: ApiConfig,
     /// Times that both sides agree on.
     #[serde(default)]
     pub timing: Timing,
@@ -163,6 +170,7 @@ impl Config {
         if t.lease < 2.0 * t.heartbeat {
             problems.push("timing.lease: must be at least two heartbeats, better four".to_owned());
         }
+        problems.extend(self.api.problems());
         problems.extend(Buckets::new(self.buckets.clone()).problems());
         problems
     }

@@ -158,4 +158,14 @@ pub trait ObjectStore: Send + Sync + Debug {
     /// # Errors
     /// Whatever the store meets.
     async fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, ObjectError>;
+
+    /// An address under which anybody can read an object until `expires` has passed; `None` when the store has no
+    /// addresses of its own.
+    ///
+    /// # Errors
+    /// [`ObjectError::Invalid`] for a bad key; else no address can be signed.
+    async fn link(&self, key: &str, expires: Duration) -> Result<Option<String>, ObjectError> {
+        let _unused = (key, expires);
+        Ok(None)
+    }
 }

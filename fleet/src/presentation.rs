@@ -110,7 +110,11 @@ pub fn playlists(plan: &JobPlan, videos: &[CompleteTrack], audios: &[CompleteTra
         });
     }
     let names: Vec<(&str, &InitFacts)> = audios.iter().map(|t| (t.name.as_str(), &t.init)).collect();
-    let master = MultivariantPlaylist::new(variants, audio_group(plan, &names, "index.m3u8"), iframe_variants);
+    let master = MultivariantPlaylist::new(
+        variants,
+        audio_group(plan, &names, &|name| format!("{name}/index.m3u8")),
+        iframe_variants,
+    );
     let mut renditions: Vec<PublishedRendition> = videos
         .iter()
         .zip(&plan.video.renditions)
@@ -207,6 +211,42 @@ pub fn growing_target(plan: &JobPlan) -> u32 {
 /// Bandwidths are the ladder's caps, as nothing is measured yet.
 #[must_use]
 pub fn growing_master(plan: &JobPlan, videos: &[GrowingTrack], audios: &[GrowingTrack]) -> MultivariantPlaylist {
+    unmeasured_master(plan, videos, audios, &|name| format!("{name}/watch.m3u8"))
+}
+
+/// The VOD playlist of a rendition's part, as seen from `base` (with its closing slash): its segments are those of the
+/// whole presentation.
+#[must_use]
+pub fn clip_playlist(track: &GrowingTrack, base: &str) -> MediaPlaylist {
+    let map = map(&format!("{base}{}/{}", track.name, track.init_uri));
+    let segments = track
+        .segments
+        .iter()
+        .map(|(uri, seconds)| Segment::new(format!("{base}{}/{uri}", track.name), *seconds, map.clone()))
+        .collect();
+    let target = target_duration(track.segments.iter().map(|(_, seconds)| *seconds));
+    let mut playlist = MediaPlaylist::new(PlaylistType::Vod, target, segments);
+    playlist.ended = true;
+    playlist
+}
+
+/// The multivariant playlist of a part: it names `{folder}{rendition}.m3u8`.
+#[must_use]
+pub fn clip_master(
+    plan: &JobPlan,
+    videos: &[GrowingTrack],
+    audios: &[GrowingTrack],
+    folder: &str,
+) -> MultivariantPlaylist {
+    unmeasured_master(plan, videos, audios, &|name| format!("{folder}{name}.m3u8"))
+}
+
+fn unmeasured_master(
+    plan: &JobPlan,
+    videos: &[GrowingTrack],
+    audios: &[GrowingTrack],
+    uri: &dyn Fn(&str) -> String,
+) -> MultivariantPlaylist {
     let sound: u64 =
         plan.audio.iter().map(|a| if a.copy { 170_000 } else { u64::from(a.bit_rate) * 11 / 10 }).max().unwrap_or(0);
     let mut audio_codecs: Vec<String> = audios.iter().map(|t| t.init.codec.clone()).collect();
@@ -225,7 +265,7 @@ pub fn growing_master(plan: &JobPlan, videos: &[GrowingTrack], audios: &[Growing
             let mut codecs = vec![track.init.codec.clone()];
             codecs.extend(audio_codecs.iter().cloned());
             Some(Variant {
-                uri: format!("{}/watch.m3u8", track.name),
+                uri: uri(&track.name),
                 bandwidth: cap * 11 / 10 + sound,
                 average_bandwidth: None,
                 codecs,
@@ -240,10 +280,10 @@ pub fn growing_master(plan: &JobPlan, videos: &[GrowingTrack], audios: &[Growing
         })
         .collect();
     let names: Vec<(&str, &InitFacts)> = audios.iter().map(|t| (t.name.as_str(), &t.init)).collect();
-    MultivariantPlaylist::new(variants, audio_group(plan, &names, "watch.m3u8"), Vec::new())
+    MultivariantPlaylist::new(variants, audio_group(plan, &names, uri), Vec::new())
 }
 
-fn audio_group(plan: &JobPlan, tracks: &[(&str, &InitFacts)], file: &str) -> Vec<Rendition> {
+fn audio_group(plan: &JobPlan, tracks: &[(&str, &InitFacts)], uri: &dyn Fn(&str) -> String) -> Vec<Rendition> {
     tracks
         .iter()
         .filter_map(|(name, init)| {
@@ -256,7 +296,7 @@ fn audio_group(plan: &JobPlan, tracks: &[(&str, &InitFacts)], file: &str) -> Vec
                 default: audio.is_default,
                 autoselect: true,
                 channels: Some(init.audio.as_ref().map_or(2, |a| a.channels).to_string()),
-                uri: Some(format!("{}/{file}", audio.name)),
+                uri: Some(uri(&audio.name)),
             })
         })
         .collect()

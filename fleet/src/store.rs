@@ -6,13 +6,17 @@
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
-//! [`retention`].
+//! [`retention`]; then what the API needs: [`tenant`] (one organisation's view), [`organisations`], [`feed`], [`clips`].
 
+pub mod clips;
+pub mod feed;
 pub mod jobs;
+pub mod organisations;
 pub mod publication;
 pub mod release;
 pub mod rescue;
 pub mod retention;
+pub mod tenant;
 pub mod work;
 pub mod workers;
 
@@ -24,6 +28,8 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{FromRow, PgPool, Postgres, SqlSafeStr};
 
 use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
+
+pub use tenant::Tenant;
 
 /// The store. Clones share one pool of connections.
 #[derive(Clone, Debug)]
@@ -89,6 +95,17 @@ pub enum StoreError {
     /// There is no such job.
     #[error("no job {0}")]
     NoJob(uuid::Uuid),
+    /// There is no such organisation.
+    #[error("no organisation {0}")]
+    NoOrganisation(uuid::Uuid),
+    /// There is no such tier.
+    #[error("no tier {tier}; there are {known}")]
+    NoTier {
+        /// As given.
+        tier: String,
+        /// Those that there are.
+        known: String,
+    },
     /// The job's state does not allow it.
     #[error("job {id} is {state}: {reason}")]
     Conflict {

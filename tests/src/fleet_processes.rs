@@ -216,6 +216,7 @@ impl Fleet {
             title: "story".to_owned(),
             source: source.to_owned(),
             ladder: ladder.clone(),
+            upload: None,
             encoder: "x264".to_owned(),
             home_region: self.config.home_region(source).to_owned(),
             ready_by: None,

@@ -19,6 +19,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     Builder, RequestChecksumCalculation, ResponseChecksumValidation, retry::RetryConfig, timeout::TimeoutConfig,
 };
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::{Bytes, BytesMut};
@@ -321,6 +322,14 @@ impl ObjectStore for S3Store {
             read(key, got.body, got.content_length, len).await
         };
         Ok(self.retry(key, len, get).await?)
+    }
+
+    async fn link(&self, key: &str, expires: Duration) -> Result<Option<String>, ObjectError> {
+        let full = self.full(key)?;
+        let invalid = |reason: String| ObjectError::Invalid { key: key.to_owned(), reason };
+        let presigning = PresigningConfig::expires_in(expires).map_err(|e| invalid(e.to_string()))?;
+        let request = self.client.get_object().bucket(&self.bucket).key(&full).presigned(presigning).await;
+        Ok(Some(request.map_err(|e| Fault::from_sdk(key, &e))?.uri().to_owned()))
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectFacts>, ObjectError> {

@@ -1,8 +1,8 @@
 //! Jobs as people see them: submit, look, cancel, try again, put a minute first.
 
 use serde::Serialize;
-use sqlx::Row;
 use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -29,6 +29,8 @@ pub struct NewJob {
     pub source: String,
     /// What to make.
     pub ladder: Ladder,
+    /// Upload that the source came with.
+    pub upload: Option<Uuid>,
     /// `auto`, `nvenc` or `x264`.
     pub encoder: String,
     /// Region that suits the source.
@@ -54,8 +56,18 @@ pub struct JobRow {
     pub home_region: String,
     /// Which plan.
     pub generation: i32,
+    /// Name of the ladder.
+    pub ladder_name: String,
+    /// `auto`, `nvenc` or `x264`, as asked.
+    pub encoder: String,
+    /// Upload that the source came with.
+    pub upload_id: Option<Uuid>,
     /// Encoder family of the plan.
     pub backend: Option<String>,
+    /// Frames a second of the output as `num/den`, once planned.
+    pub frame_rate: Option<String>,
+    /// Share of the pictures that is encoded, 0 to 1.
+    pub progress: f64,
     /// Output frames expected.
     pub expected_frames: Option<i64>,
     /// Output frames, once the end was met.
@@ -89,6 +101,19 @@ pub struct JobRow {
     pub warnings: serde_json::Value,
     /// What was published, once it was.
     pub summary: Option<serde_json::Value>,
+}
+
+/// Which jobs a list shows, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Only those in this state.
+    pub state: Option<JobState>,
+    /// Only those whose title holds this text, whatever the case, or whose id begins with it.
+    pub text: Option<String>,
+    /// Only those after this one in the list: when it came, and its id.
+    pub after: Option<(OffsetDateTime, Uuid)>,
+    /// At most this many.
+    pub limit: u32,
 }
 
 impl JobRow {
@@ -149,7 +174,13 @@ pub struct ChunkRow {
     pub lease_s: Option<f64>,
 }
 
-const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, backend, \
+const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, \
+    ladder_name, encoder, upload_id, backend, frame_rate, \
+    case when state in ('publishing', 'succeeded') then 1 else coalesce((
+        select least(1, sum(case c.state when 'done' then c.seconds
+            when 'running' then least(c.seconds, c.progress * split_part(frame_rate, '/', 2)::float8
+                / split_part(frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0))
+        from touchline.chunks c where c.job_id = jobs.id and c.kind = 'video'), 0) end::float8 as progress, \
     expected_frames, end_frames, damaged, watchable_ms, duration_ms, failure_code, failure_message, created_at, planned_at, \
     first_playable_at, finished_at, ready_by, warnings, summary from touchline.jobs";
 
@@ -180,11 +211,22 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn submit(&self, job: &NewJob) -> Result<Uuid, StoreError> {
-        let id = Uuid::now_v7();
         let mut tx = self.pool.begin().await?;
+        let id = self.submit_in(&mut tx, job).await?;
+        tx.commit().await?;
+        Ok(id)
+    }
+
+    /// As [`submit`](Self::submit), within a transaction: the job is accepted when it commits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn submit_in(&self, tx: &mut PgConnection, job: &NewJob) -> Result<Uuid, StoreError> {
+        let id = Uuid::now_v7();
         self.query(
-            "insert into touchline.jobs (id, organisation_id, title, source, ladder, encoder, home_region, ready_by)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)",
+            "insert into touchline.jobs (id, organisation_id, title, source, ladder, encoder, home_region, ready_by,
+                ladder_name, upload_id)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind(id)
         .bind(job.organisation)
@@ -194,6 +236,8 @@ impl Store {
         .bind(&job.encoder)
         .bind(&job.home_region)
         .bind(job.ready_by)
+        .bind(&job.ladder.name)
+        .bind(job.upload)
         .execute(&mut *tx)
         .await?;
         self.query(
@@ -205,7 +249,6 @@ impl Store {
         .bind(job.organisation)
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
         Ok(id)
     }
 
@@ -214,11 +257,51 @@ impl Store {
     /// # Errors
     /// [`StoreError::NoJob`].
     pub async fn job(&self, id: Uuid) -> Result<JobRow, StoreError> {
+        self.job_in(&mut *self.pool.acquire().await?, id).await
+    }
+
+    /// As [`job`](Self::job), on a connection.
+    ///
+    /// # Errors
+    /// [`StoreError::NoJob`].
+    pub async fn job_in(&self, connection: &mut PgConnection, id: Uuid) -> Result<JobRow, StoreError> {
         self.query_as(sqlx::AssertSqlSafe(format!("{JOB_COLUMNS} where id = $1")))
             .bind(id)
-            .fetch_optional(&self.pool)
+            .fetch_optional(connection)
             .await?
             .ok_or(StoreError::NoJob(id))
+    }
+
+    /// A page of jobs, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_jobs_in(
+        &self,
+        connection: &mut PgConnection,
+        filter: &JobFilter,
+    ) -> Result<Vec<JobRow>, StoreError> {
+        let (after_time, after_id) = filter.after.unzip();
+        let pattern = filter.text.as_ref().map(|text| {
+            let plain = text.replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+            format!("%{}%", plain.to_lowercase())
+        });
+        let sql = format!(
+            "{JOB_COLUMNS} where ($1::text is null or state = $1)
+                and ($2::text is null or lower(title) like $2 or starts_with(id::text, lower($3)))
+                and ($4::timestamptz is null or (created_at, id) < ($4, $5))
+             order by created_at desc, id desc limit $6"
+        );
+        Ok(self
+            .query_as(sqlx::AssertSqlSafe(sql))
+            .bind(filter.state.map(JobState::as_str))
+            .bind(pattern)
+            .bind(&filter.text)
+            .bind(after_time)
+            .bind(after_id)
+            .bind(i64::from(filter.limit))
+            .fetch_all(connection)
+            .await?)
     }
 
     /// Jobs whose id starts with `prefix`, at most two: enough to tell whether it names one.
@@ -248,11 +331,46 @@ impl Store {
             .await?)
     }
 
+    /// A page of every organisation's jobs, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn list_jobs(&self, filter: &JobFilter) -> Result<Vec<JobRow>, StoreError> {
+        self.list_jobs_in(&mut *self.pool.acquire().await?, filter).await
+    }
+
+    /// Segments and bytes of each rendition of a job that has any.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rendition_sizes_in(
+        &self,
+        connection: &mut PgConnection,
+        job: Uuid,
+    ) -> Result<Vec<(String, i64, i64)>, StoreError> {
+        Ok(self
+            .query_as(
+                "select rendition, count(*), coalesce(sum(bytes), 0)::bigint from touchline.segments
+                 where job_id = $1 group by rendition",
+            )
+            .bind(job)
+            .fetch_all(connection)
+            .await?)
+    }
+
     /// The chunks of a job, in the order in which they are released.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn chunks(&self, job: Uuid) -> Result<Vec<ChunkRow>, StoreError> {
+        self.chunks_in(&mut *self.pool.acquire().await?, job).await
+    }
+
+    /// As [`chunks`](Self::chunks), on a connection.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn chunks_in(&self, connection: &mut PgConnection, job: Uuid) -> Result<Vec<ChunkRow>, StoreError> {
         Ok(self
             .query_as(
                 "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
@@ -261,7 +379,7 @@ impl Store {
              from touchline.chunks where job_id = $1 order by position, chunk",
             )
             .bind(job)
-            .fetch_all(&self.pool)
+            .fetch_all(connection)
             .await?)
     }
 
@@ -270,10 +388,18 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn plan(&self, job: Uuid) -> Result<Option<JobPlan>, StoreError> {
+        self.plan_in(&mut *self.pool.acquire().await?, job).await
+    }
+
+    /// As [`plan`](Self::plan), on a connection.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn plan_in(&self, connection: &mut PgConnection, job: Uuid) -> Result<Option<JobPlan>, StoreError> {
         let row = self
             .query("select plan from touchline.jobs where id = $1")
             .bind(job)
-            .fetch_optional(&self.pool)
+            .fetch_optional(connection)
             .await?
             .ok_or(StoreError::NoJob(job))?;
         let plan: Option<serde_json::Value> = row.try_get("plan")?;
@@ -286,15 +412,24 @@ impl Store {
     /// [`StoreError::Conflict`] when it has ended otherwise.
     pub async fn cancel(&self, id: Uuid) -> Result<bool, StoreError> {
         let mut tx = self.pool.begin().await?;
-        let state = lock_job(self, &mut tx, id).await?;
+        let changed = self.cancel_in(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(changed)
+    }
+
+    /// As [`cancel`](Self::cancel), within a transaction.
+    ///
+    /// # Errors
+    /// As [`cancel`](Self::cancel).
+    pub async fn cancel_in(&self, tx: &mut PgConnection, id: Uuid) -> Result<bool, StoreError> {
+        let state = lock_job(self, tx, id).await?;
         if state == JobState::Cancelled {
             return Ok(false);
         }
         let Ok(to) = state.after(JobEvent::Cancelled) else {
             return Err(StoreError::Conflict { id, state: state.to_string(), reason: "it has ended already" });
         };
-        end_job(self, &mut tx, id, state, to, None).await?;
-        tx.commit().await?;
+        end_job(self, tx, id, state, to, None).await?;
         Ok(true)
     }
 
@@ -316,12 +451,22 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when it is at work or has succeeded.
     pub async fn retry(&self, id: Uuid) -> Result<(), StoreError> {
+        let mut tx = self.pool.begin().await?;
+        self.retry_in(&mut tx, id).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// As [`retry`](Self::retry), within a transaction.
+    ///
+    /// # Errors
+    /// As [`retry`](Self::retry).
+    pub async fn retry_in(&self, tx: &mut PgConnection, id: Uuid) -> Result<(), StoreError> {
         const FAILED: Edge = Edge::chunk(ChunkState::Failed, ChunkEvent::Retried);
         const CANCELLED: Edge = Edge::chunk(ChunkState::Cancelled, ChunkEvent::Retried);
         const AFRESH: Edge = Edge::job(JobState::Failed, JobEvent::Retried);
         const ON: Edge = Edge::job(JobState::Failed, JobEvent::Resumed);
-        let mut tx = self.pool.begin().await?;
-        let state = lock_job(self, &mut tx, id).await?;
+        let state = lock_job(self, tx, id).await?;
         if state.after(JobEvent::Retried).is_err() {
             let reason = "only failed and cancelled jobs are tried again";
             return Err(StoreError::Conflict { id, state: state.to_string(), reason });
@@ -351,7 +496,6 @@ impl Store {
         .bind(ON.to)
         .execute(&mut *tx)
         .await?;
-        tx.commit().await?;
         Ok(())
     }
 
@@ -360,19 +504,36 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] before the job has a plan, or after it has ended.
     pub async fn focus(&self, id: Uuid, second: f64) -> Result<(), StoreError> {
-        let job = self.job(id).await?;
+        let mut tx = self.pool.begin().await?;
+        self.focus_in(&mut tx, id, second).await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// As [`focus`](Self::focus), within a transaction.
+    ///
+    /// # Errors
+    /// As [`focus`](Self::focus).
+    pub async fn focus_in(&self, tx: &mut PgConnection, id: Uuid, second: f64) -> Result<(), StoreError> {
+        let job = self.job_in(tx, id).await?;
         let conflict = |reason| StoreError::Conflict { id, state: job.state.clone(), reason };
         if job.job_state().is_final() {
             return Err(conflict("it has ended already"));
         }
-        let plan = self.plan(id).await?.ok_or_else(|| conflict("it has no plan yet"))?;
+        let plan = self.plan_in(tx, id).await?.ok_or_else(|| conflict("it has no plan yet"))?;
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped to what a day holds")]
         let frame = (second * plan.video.rate.as_f64()).clamp(0.0, 1e9) as u64;
-        self.query("update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1")
-            .bind(id)
-            .bind(signed(plan.video.grid.segment_of(frame)))
-            .execute(&self.pool)
-            .await?;
+        self.query(
+            "with job as (
+                update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1 returning organisation_id)
+             insert into touchline.events (organisation_id, job_id, type, data)
+             select organisation_id, $1, 'job.focused', jsonb_build_object('at_s', $3::float8) from job",
+        )
+        .bind(id)
+        .bind(signed(plan.video.grid.segment_of(frame)))
+        .bind(second)
+        .execute(&mut *tx)
+        .await?;
         Ok(())
     }
 
@@ -390,11 +551,11 @@ impl Store {
 }
 
 /// Locks the job's row and gives its state.
-async fn lock_job(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> Result<JobState, StoreError> {
+async fn lock_job(store: &Store, tx: &mut PgConnection, id: Uuid) -> Result<JobState, StoreError> {
     let row = store
         .query("select state from touchline.jobs where id = $1 for update")
         .bind(id)
-        .fetch_optional(&mut **tx)
+        .fetch_optional(tx)
         .await?
         .ok_or(StoreError::NoJob(id))?;
     let word: String = row.try_get("state")?;
@@ -404,7 +565,7 @@ async fn lock_job(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: Uuid) -> 
 /// Ends a job badly: its chunks too, under numbers that nobody holds.
 async fn end_job(
     store: &Store,
-    tx: &mut sqlx::PgTransaction<'_>,
+    tx: &mut PgConnection,
     id: Uuid,
     from: JobState,
     to: JobState,
@@ -421,7 +582,7 @@ async fn end_job(
     )
     .bind(id)
     .bind(ENDED.to)
-    .execute(&mut **tx)
+    .execute(&mut *tx)
     .await?;
     store
         .query(
@@ -440,7 +601,7 @@ async fn end_job(
             || serde_json::json!({}),
             |(code, message)| serde_json::json!({ "code": code, "message": message, "coach": code.for_coach() }),
         )))
-        .execute(&mut **tx)
+        .execute(&mut *tx)
         .await?;
     Ok(())
 }

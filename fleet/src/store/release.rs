@@ -48,19 +48,25 @@ pub struct OutboxRow {
 }
 
 impl Store {
-    /// Up to `limit` waiting chunks in fair order (but those that no further try will mend): organisations by what they have at work relative to their weight,
-    /// within one by deadline, then by place in the match (from the focused minute on first).
+    /// Up to `limit` waiting chunks in fair order (but those that no further try will mend): organisations by what they
+    /// have at work relative to their weight, within one by deadline, then by place in the match (from the focused minute
+    /// on first). Of an organisation whose tier limits its jobs at once, only the first ones count.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn candidates(&self, limit: u32, patience: Patience) -> Result<Vec<Candidate>, StoreError> {
         let rows = self
             .query(
-                "with active as (
+                "with allowed as (
                 select j.id, j.organisation_id, o.weight, j.ready_by, j.created_at, j.home_region, j.focus_segment,
-                    greatest(8, $1 * 4 / count(*) over ()) as most
+                    t.concurrent_jobs, row_number() over (partition by j.organisation_id
+                        order by j.state = 'queued', j.ready_by nulls last, j.created_at, j.id) as turn
                 from touchline.jobs j join touchline.organisations o on o.id = j.organisation_id
+                join touchline.tiers t on t.name = o.tier
                 where j.state in ('queued', 'planning', 'running')),
+             active as (
+                select *, greatest(8, $1 * 4 / count(*) over ()) as most from allowed
+                where concurrent_jobs is null or turn <= concurrent_jobs),
              busy as (
                 select j.organisation_id, count(*) as chunks
                 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
@@ -176,6 +182,50 @@ impl Store {
         .fetch_one(&self.pool)
         .await?;
         Ok((unsigned(row.try_get("chunks")?), row.try_get("seconds")?))
+    }
+
+    /// Jobs that have not ended, by state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn active_jobs_by_state(&self) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(self
+            .query_as(
+                "select state, count(*) from touchline.jobs
+                 where state in ('queued', 'planning', 'running', 'publishing') group by state",
+            )
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Jobs that ended within the last seconds, by state.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn ended_jobs_by_state(&self, within_s: f64) -> Result<Vec<(String, i64)>, StoreError> {
+        Ok(self
+            .query_as(
+                "select state, count(*) from touchline.jobs
+                 where finished_at > now() - make_interval(secs => $1) group by state",
+            )
+            .bind(within_s)
+            .fetch_all(&self.pool)
+            .await?)
+    }
+
+    /// Seconds for which the longest waiting job has waited for its first worker; 0 when none waits.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn oldest_wait_s(&self) -> Result<f64, StoreError> {
+        let row = self
+            .query(
+                "select coalesce(max(extract(epoch from now() - created_at)), 0)::float8 as seconds
+                 from touchline.jobs where state = 'queued'",
+            )
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(row.try_get("seconds")?)
     }
 
     /// Takes up to `limit` messages of a region out of the outbox, for `send` to send. Those it accepts are deleted when

@@ -315,7 +315,7 @@ impl Store {
         let stored = self
             .query(
                 "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
-                notes = $8, expected_frames = $9, duration_ms = $10, planned_at = now(), updated_at = now()
+                notes = $8, expected_frames = $9, duration_ms = $10, frame_rate = $11, planned_at = now(), updated_at = now()
              where id = $1 and state = $2",
             )
             .bind(id.job)
@@ -328,6 +328,7 @@ impl Store {
             .bind(Json(&new.plan.notes))
             .bind(new.plan.expected_frames.map(signed))
             .bind(new.plan.expected_frames.map(|frames| milliseconds(video.rate.seconds(frames))))
+            .bind(format!("{}/{}", video.rate.num(), video.rate.den()))
             .execute(&mut *tx)
             .await?;
         if stored.rows_affected() == 0 {

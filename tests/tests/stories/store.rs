@@ -27,6 +27,7 @@ async fn job(store: &Store, organisation: Uuid) -> Uuid {
         title: "story".to_owned(),
         source: "/none".to_owned(),
         ladder: small_ladder(),
+        upload: None,
         encoder: "auto".to_owned(),
         home_region: "local".to_owned(),
         ready_by: None,

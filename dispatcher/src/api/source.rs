@@ -1,0 +1,99 @@
+//! Where a job's source may lie. A tenant's word decides what our credentials read, so only what is allowed by name is.
+
+use fleet::store::tenant::Tenant;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Api;
+use super::problem::Problem;
+
+/// A source that a caller may use.
+#[derive(Clone, Debug)]
+pub(super) struct Source {
+    /// As workers read it.
+    pub(super) address: String,
+    /// Upload that it came with.
+    pub(super) upload: Option<Uuid>,
+    /// To call it by when there is no title.
+    pub(super) name: String,
+}
+
+const MAX_ADDRESS: usize = 2000;
+
+impl Source {
+    /// Reads what a caller wrote.
+    pub(super) async fn of(api: &Api, tenant: &Tenant, tx: &mut PgConnection, text: &str) -> Result<Self, Problem> {
+        if text.len() > MAX_ADDRESS || text.chars().any(char::is_control) {
+            return Err(Problem::invalid("source", format!("give at most {MAX_ADDRESS} printable characters")));
+        }
+        if let Ok(id) = text.parse::<Uuid>() {
+            let (address, name, state) = tenant
+                .upload_source(tx, id)
+                .await?
+                .ok_or_else(|| Problem::invalid("source", "there is no such upload"))?;
+            if state != "completed" {
+                let title = format!("The upload is {state}; complete it first.");
+                return Err(Problem::conflict("upload_not_complete", title));
+            }
+            return Ok(Self { address, upload: Some(id), name });
+        }
+        let allowed = is_allowed(text, &api.config.api).map_err(|why| Problem::invalid("source", why))?;
+        let name = allowed.split(['?', '#']).next().and_then(|s| s.rsplit('/').next()).unwrap_or_default();
+        Ok(Self { name: name.chars().take(200).collect(), address: allowed.to_owned(), upload: None })
+    }
+}
+
+/// An address that this fleet lets tenants name.
+fn is_allowed<'a>(text: &'a str, config: &fleet::config::ApiConfig) -> Result<&'a str, &'static str> {
+    if let Some(rest) = text.strip_prefix("s3://") {
+        let (_, key) = rest.split_once('/').unwrap_or((rest, ""));
+        if key.is_empty() || key.split('/').any(|part| part == "..") {
+            return Err("is not of the form s3://bucket/key");
+        }
+        let is_listed = config.source_prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
+        return if is_listed || config.local_sources { Ok(text) } else { Err("that bucket is not open to this API") };
+    }
+    if text.starts_with("https://") || text.starts_with("http://") {
+        let is_secure = text.starts_with("https://");
+        return match (config.http_sources && is_secure) || config.local_sources {
+            true => Ok(text),
+            false => Err("web addresses are not open to this API; upload the file"),
+        };
+    }
+    if config.local_sources && text.starts_with('/') {
+        return Ok(text);
+    }
+    Err("give the id of a completed upload, or an s3:// or https:// address")
+}
+
+#[cfg(test)]
+mod tests {
+    use fleet::config::ApiConfig;
+
+    use super::*;
+
+    #[test]
+    fn only_what_is_named_can_be_read() {
+        let config = ApiConfig {
+            source_prefixes: vec!["s3://archive/club/".to_owned()],
+            http_sources: true,
+            ..ApiConfig::default()
+        };
+        for (text, allowed) in [
+            ("s3://archive/club/final.mp4", true),
+            ("s3://archive/other/final.mp4", false),
+            ("s3://archive/club/../other/final.mp4", false),
+            ("s3://touchline-media/x", false),
+            ("https://example.org/final.mp4?sig=1", true),
+            ("http://169.254.169.254/latest/meta-data/", false),
+            ("file:///etc/passwd", false),
+            ("/etc/passwd", false),
+            ("final.mp4", false),
+        ] {
+            assert_eq!(is_allowed(text, &config).is_ok(), allowed, "{text}");
+        }
+        let own = ApiConfig { local_sources: true, ..ApiConfig::default() };
+        assert!(is_allowed("/home/coach/final.mp4", &own).is_ok());
+        assert!(is_allowed("relative.mp4", &own).is_err());
+    }
+}
