@@ -25,6 +25,8 @@ const EXAMPLES: &str = "Examples:
   dispatcher jobs                                 what there is
   dispatcher why 0192f                            what a job waits for (the first letters of its id are enough)
   dispatcher focus 0192f 43:10                    this minute first
+  dispatcher play 0192f                           where it can be watched
+  dispatcher key create --organisation 'FC Example' --scope all
   dispatcher serve --config touchline.toml        the dispatcher of a fleet in the cloud
 
 Commands find the local fleet in --dir (default ~/.local/share/touchline), or the one that --config describes.
@@ -110,6 +112,22 @@ pub enum Verb {
         #[arg(value_parser = time)]
         at: f64,
     },
+    /// Print the address under which a job can be played
+    Play {
+        /// Id, or its first letters
+        job: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Organisations: list, make, change
+    #[command(subcommand)]
+    Organisation(OrganisationVerb),
+    /// API keys of an organisation: list, make, withdraw
+    #[command(subcommand)]
+    Key(KeyVerb),
+    /// Print the OpenAPI document of the HTTP interface
+    Openapi,
     /// Empty the dead-letter queues and try all failed jobs again
     Redrive {
         /// Only jobs that failed with this code
@@ -144,6 +162,77 @@ pub enum Verb {
         /// Objects that lost attempts left, of jobs that ended longer ago than this many hours
         #[arg(long, default_value_t = 24.0)]
         orphan_hours: f64,
+    },
+}
+
+/// What is done with organisations.
+#[derive(Debug, Subcommand)]
+pub enum OrganisationVerb {
+    /// List them
+    List {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make one
+    Create {
+        /// Name
+        name: String,
+        /// Tier, which sets its limits: unlimited, club, trial, or one of your own
+        #[arg(long, default_value = "club")]
+        tier: String,
+        /// Share of the fleet when others wait too
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
+        weight: i32,
+    },
+    /// Change tier or weight
+    Set {
+        /// Name
+        name: String,
+        /// Tier
+        #[arg(long)]
+        tier: Option<String>,
+        /// Share of the fleet when others wait too
+        #[arg(long, value_parser = clap::value_parser!(i32).range(1..=1000))]
+        weight: Option<i32>,
+    },
+}
+
+/// What is done with API keys.
+#[derive(Debug, Subcommand)]
+pub enum KeyVerb {
+    /// List the keys of an organisation
+    List {
+        /// Organisation
+        #[arg(long, default_value = "default")]
+        organisation: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Make a key and print it; it is shown this once
+    Create {
+        /// Organisation
+        #[arg(long, default_value = "default")]
+        organisation: String,
+        /// What it is for
+        #[arg(long, default_value = "command line")]
+        name: String,
+        /// What it may do: all (within the organisation), ops (the whole fleet), jobs:read, jobs:write, uploads:write,
+        /// clips:write, webhooks, keys, usage:read
+        #[arg(long = "scope", value_name = "SCOPE", default_values_t = ["all".to_owned()])]
+        scopes: Vec<String>,
+        /// Days after which it ends by itself
+        #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u16).range(1..=3650))]
+        expires_in: Option<u16>,
+    },
+    /// Withdraw a key
+    Revoke {
+        /// Its public part, `tl_…`
+        prefix: String,
+        /// Organisation
+        #[arg(long, default_value = "default")]
+        organisation: String,
     },
 }
 

@@ -1,5 +1,6 @@
 //! What each verb does, and how it looks to a person or a script.
 
+mod access;
 mod follow;
 mod tables;
 
@@ -21,8 +22,10 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
+use crate::api::{self, Api};
 use crate::cli::{Cli, FleetArgs, SubmitArgs, Verb};
 use crate::dispatch::{DispatchError, Dispatcher};
+use crate::http;
 use crate::local::{self, LocalError};
 use crate::sweep::{Retention, sweep_once};
 use crate::why::{surroundings, why};
@@ -74,7 +77,13 @@ impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
             Self::Config(_) | Self::Ladder(_) | Self::Usage(_) => 2,
-            Self::Store(StoreError::NoJob(_) | StoreError::Conflict { .. } | StoreError::BadUrl(_)) => 2,
+            Self::Store(
+                StoreError::NoJob(_)
+                | StoreError::NoTier { .. }
+                | StoreError::NoOrganisation(_)
+                | StoreError::Conflict { .. }
+                | StoreError::BadUrl(_),
+            ) => 2,
             Self::Store(e) | Self::Dispatch(DispatchError::Store(e)) if e.is_transient() => 3,
             Self::Dispatch(_) | Self::Io { .. } => 3,
             Self::Local(e) => e.exit_code(),
@@ -184,6 +193,18 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             let id = find(&store, &job).await?;
             store.focus(id, at).await?;
             print(&format!("{id}: from {} on first", fleet::timeline::clock(at)));
+            Ok(())
+        }
+        Verb::Play { job, json } => access::play(&fleet, &job, json).await,
+        Verb::Organisation(verb) => access::organisation(&open(&fleet)?.1, verb).await,
+        Verb::Key(verb) => access::key(&open(&fleet)?.1, verb).await,
+        Verb::Openapi => {
+            print(
+                &crate::api::document()
+                    .to_pretty_json()
+                    .map_err(io::Error::other)
+                    .map_err(|source| CommandError::Io { what: "the document cannot be written".to_owned(), source })?,
+            );
             Ok(())
         }
         Verb::Redrive { code } => redrive(&fleet, code.as_deref()).await,
@@ -306,9 +327,39 @@ async fn serve(args: &FleetArgs) -> Result<(), CommandError> {
     let config = Config::read(path)?;
     let dispatcher = Arc::new(Dispatcher::new(&config).await?);
     dispatcher.store.ping().await?;
+    let stop = stop_signal();
+    let interface = match config.api.listen {
+        None => None,
+        Some(address) => Some(listen(&config, &dispatcher, address, &stop).await?),
+    };
     tracing::info!(regions = config.regions.len(), output = config.output, "dispatcher is running");
-    dispatcher.run(stop_signal()).await;
+    dispatcher.run(stop).await;
+    if let Some(interface) = interface {
+        interface
+            .await
+            .map_err(io::Error::other)
+            .and_then(|outcome| outcome)
+            .map_err(|source| CommandError::Io { what: "the HTTP interface ended".to_owned(), source })?;
+    }
     Ok(())
+}
+
+/// Serves the HTTP interface beside the dispatcher's loops.
+async fn listen(
+    config: &Config,
+    dispatcher: &Dispatcher,
+    address: std::net::SocketAddr,
+    stop: &watch::Receiver<bool>,
+) -> Result<tokio::task::JoinHandle<io::Result<()>>, CommandError> {
+    let api = Api::new(config, dispatcher.store.clone(), dispatcher.objects.clone())?;
+    let failed = |source| CommandError::Io { what: format!("{address} cannot be listened on"), source };
+    let listener = tokio::net::TcpListener::bind(address).await.map_err(failed)?;
+    tracing::info!(%address, "the HTTP interface is open");
+    let (routes, stop) = (api::routes(api.clone()), stop.clone());
+    Ok(tokio::spawn(async move {
+        let (served, ()) = tokio::join!(http::serve(listener, routes, stop.clone()), api.run(stop));
+        served
+    }))
 }
 
 async fn migrate(args: &FleetArgs, worker_login: Option<&str>) -> Result<(), CommandError> {

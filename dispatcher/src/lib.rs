@@ -7,6 +7,7 @@ pub mod api;
 pub mod cli;
 pub mod commands;
 pub mod dispatch;
+pub mod http;
 pub mod local;
 pub mod media;
 pub mod pace;

@@ -237,16 +237,7 @@ async fn operate(
     let interface = Api::new(&config, store.clone(), dispatcher.objects.clone())?;
     let routes = api::routes(interface.clone());
     let following = tokio::spawn(interface.run(stop.clone()));
-    let mut http_stop = stop.clone();
-    let server = tokio::spawn(async move {
-        let stopped = async move {
-            if http_stop.wait_for(|stopped| *stopped).await.is_err() {
-                tracing::trace!("nobody stops the server any more");
-            }
-        };
-        // Long downloads are cut at the end rather than waited for.
-        axum::serve(listener, routes).with_graceful_shutdown(stopped).await
-    });
+    let server = tokio::spawn(crate::http::serve(listener, routes, stop.clone()));
 
     // Workers see their own login, and where the fleet is.
     let worker_config = Config {

@@ -1,9 +1,11 @@
 //! Support for the stories: the real worker, the real FFmpeg tools, real media.
 
 pub mod aws;
+pub mod client;
 pub mod cut;
 pub mod fleet_bench;
 pub mod fleet_processes;
+pub mod local_fleet;
 pub mod promises;
 pub mod services;
 
@@ -209,4 +211,14 @@ pub fn shape(out: &Path, renditions: &[&str]) -> Vec<(String, Vec<u8>)> {
         shape.push((format!("{rendition} packet times"), times.stdout));
     }
     shape
+}
+
+/// Length of a media file in seconds, as its container says; `None` when it says nothing.
+#[must_use]
+pub fn seconds(path: &Path) -> Option<f64> {
+    let answer = tool(
+        "ffprobe",
+        &["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &path.to_string_lossy()],
+    );
+    String::from_utf8_lossy(&answer.stdout).trim().parse().ok()
 }

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "stories/api.rs"]
+mod api;
 #[path = "stories/chaos.rs"]
 mod chaos;
 #[path = "stories/coded.rs"]

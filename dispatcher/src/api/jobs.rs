@@ -299,7 +299,7 @@ async fn create(
     caller.may(Scope::JobsWrite)?;
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
-    let source = Source::of(&api, &tenant, &mut tx, &asked.source).await?;
+    let source = Source::of(&api, &tenant, &mut tx, &caller, &asked.source).await?;
     let id = accept(&api, &tenant, &mut tx, &caller, source, &asked.settings).await?;
     let row = api.store.job_in(&mut tx, id).await?;
     tx.commit().await?;

@@ -1,11 +1,14 @@
 //! Where a job's source may lie. A tenant's word decides what our credentials read, so only what is allowed by name is.
 
+use fleet::config::ApiConfig;
 use fleet::store::tenant::Tenant;
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Api;
+use super::caller::Caller;
 use super::problem::Problem;
+use super::scope::Scope;
 
 /// A source that a caller may use.
 #[derive(Clone, Debug)]
@@ -37,30 +40,32 @@ impl Source {
             }
             return Ok(Self { address, upload: Some(id), name });
         }
-        let allowed = is_allowed(text, &api.config.api).map_err(|why| Problem::invalid("source", why))?;
+        // Who operates the machine may read what the machine can; nobody else.
+        let is_owner = api.config.api.local_sources && caller.has(Scope::Ops);
+        let allowed = is_allowed(text, &api.config.api, is_owner).map_err(|why| Problem::invalid("source", why))?;
         let name = allowed.split(['?', '#']).next().and_then(|s| s.rsplit('/').next()).unwrap_or_default();
         Ok(Self { name: name.chars().take(200).collect(), address: allowed.to_owned(), upload: None })
     }
 }
 
-/// An address that this fleet lets tenants name.
-fn is_allowed<'a>(text: &'a str, config: &fleet::config::ApiConfig) -> Result<&'a str, &'static str> {
+/// An address that this fleet lets tenants name; its owner may name any.
+fn is_allowed<'a>(text: &'a str, config: &ApiConfig, is_owner: bool) -> Result<&'a str, &'static str> {
     if let Some(rest) = text.strip_prefix("s3://") {
         let (_, key) = rest.split_once('/').unwrap_or((rest, ""));
         if key.is_empty() || key.split('/').any(|part| part == "..") {
             return Err("is not of the form s3://bucket/key");
         }
         let is_listed = config.source_prefixes.iter().any(|prefix| text.starts_with(prefix.as_str()));
-        return if is_listed || config.local_sources { Ok(text) } else { Err("that bucket is not open to this API") };
+        return if is_listed || is_owner { Ok(text) } else { Err("that bucket is not open to this API") };
     }
     if text.starts_with("https://") || text.starts_with("http://") {
         let is_secure = text.starts_with("https://");
-        return match (config.http_sources && is_secure) || config.local_sources {
+        return match (config.http_sources && is_secure) || is_owner {
             true => Ok(text),
             false => Err("web addresses are not open to this API; upload the file"),
         };
     }
-    if config.local_sources && text.starts_with('/') {
+    if is_owner && text.starts_with('/') {
         return Ok(text);
     }
     Err("give the id of a completed upload, or an s3:// or https:// address")
@@ -68,8 +73,6 @@ fn is_allowed<'a>(text: &'a str, config: &fleet::config::ApiConfig) -> Result<&'
 
 #[cfg(test)]
 mod tests {
-    use fleet::config::ApiConfig;
-
     use super::*;
 
     #[test]
@@ -90,10 +93,9 @@ mod tests {
             ("/etc/passwd", false),
             ("final.mp4", false),
         ] {
-            assert_eq!(is_allowed(text, &config).is_ok(), allowed, "{text}");
+            assert_eq!(is_allowed(text, &config, false).is_ok(), allowed, "{text}");
         }
-        let own = ApiConfig { local_sources: true, ..ApiConfig::default() };
-        assert!(is_allowed("/home/coach/final.mp4", &own).is_ok());
-        assert!(is_allowed("relative.mp4", &own).is_err());
+        assert!(is_allowed("/home/coach/final.mp4", &config, true).is_ok());
+        assert!(is_allowed("relative.mp4", &config, true).is_err());
     }
 }

@@ -3,6 +3,7 @@
 use comfy_table::{Table, presets};
 use fleet::queue::{Depth, QueueError};
 use fleet::store::jobs::{ChunkRow, JobRow};
+use fleet::store::organisations::{KeyRow, OrganisationRow};
 use fleet::store::release::RegionLoad;
 use fleet::store::workers::WorkerRow;
 use fleet::timeline::clock;
@@ -114,6 +115,35 @@ pub(super) fn events_json(events: &[EventRow]) -> serde_json::Value {
         serde_json::json!({ "type": kind, "at": at, "data": data })
     });
     rows.collect()
+}
+
+pub(super) fn organisations(rows: &[OrganisationRow]) -> String {
+    let mut out = table(&["id", "name", "tier", "weight"]);
+    for row in rows {
+        out.add_row([row.id.to_string(), row.name.clone(), row.tier.clone(), row.weight.to_string()]);
+    }
+    out.to_string()
+}
+
+pub(super) fn keys(rows: &[KeyRow]) -> String {
+    let mut out = table(&["key", "for", "scopes", "made", "used", "state"]);
+    for row in rows {
+        let is_over = row.expires_at.is_some_and(|at| at <= OffsetDateTime::now_utc());
+        let state = match (row.revoked_at, is_over) {
+            (Some(_), _) => "withdrawn",
+            (None, true) => "expired",
+            (None, false) => "good",
+        };
+        out.add_row([
+            row.prefix.clone(),
+            row.name.clone(),
+            row.scopes.join(" "),
+            ago(row.created_at),
+            row.last_used_at.map_or_else(|| "never".to_owned(), ago),
+            state.to_owned(),
+        ]);
+    }
+    out.to_string()
 }
 
 pub(super) fn workers(workers: &[WorkerRow]) -> String {

@@ -31,7 +31,7 @@ pub struct ApiConfig {
     pub playback_hours: f64,
     /// Requests a second and key, with twice as many in a burst: 50.
     pub requests_per_second: u32,
-    /// Jobs may name files of this machine as their source. Only for a fleet of one machine with one owner.
+    /// Keys with the scope `ops` may name any file and address as the source of a job. For a fleet of one machine.
     pub local_sources: bool,
     /// `s3://` prefixes that jobs may name as their source, for example `s3://club-archive/`, beside what was uploaded;
     /// whatever lies there can be read by every organisation.

@@ -132,9 +132,12 @@ fn clip(dir: &Path, seconds: u32) -> Option<PathBuf> {
     })?;
     let clip = dir.join("clip.mp4");
     let length = seconds.to_string();
+    // Whole turns only: packets that begin another turn would make it a source whose packets cannot be copied.
+    let loops = (f64::from(seconds) / stories::seconds(&source)? - 0.01).ceil().max(1.0) - 1.0;
+    let loops = format!("{loops:.0}");
     let made = ffmpeg(&[
         "-stream_loop",
-        "-1",
+        &loops,
         "-i",
         source.to_str()?,
         "-t",

@@ -1,65 +1,14 @@
 //! `dispatcher local`: a whole fleet with nothing to configure, from zero to zero, whatever is killed.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stories::services::{free_port, signal, tied};
+use stories::local_fleet::{Local, log_of, run};
+use stories::services::signal;
 use stories::{complaints, made_clip, program};
 use tempfile::tempdir;
-
-struct Local {
-    child: Child,
-    port: u16,
-}
-
-impl Local {
-    fn start(dir: &Path, more: &[&str]) -> Self {
-        let port = free_port();
-        let log = std::fs::File::options().create(true).append(true).open(dir.join("local.log")).unwrap();
-        let child = tied(program("dispatcher"))
-            .args(["local", "--dir"])
-            .arg(dir.join("fleet"))
-            .args(["--listen", &format!("127.0.0.1:{port}"), "--heartbeat", "0.5"])
-            .args(more)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .unwrap();
-        let local = Self { child, port };
-        let until = Instant::now() + Duration::from_secs(60);
-        while !run(dir, &["jobs"]).0 {
-            assert!(Instant::now() < until, "{}", log_of(dir));
-            std::thread::sleep(Duration::from_millis(50));
-        }
-        local
-    }
-}
-
-impl Drop for Local {
-    fn drop(&mut self) {
-        signal(self.child.id(), "KILL");
-        let ended = self.child.wait();
-        drop(ended);
-    }
-}
-
-fn log_of(dir: &Path) -> String {
-    std::fs::read_to_string(dir.join("local.log")).unwrap_or_default()
-}
-
-fn run(dir: &Path, arguments: &[&str]) -> (bool, String) {
-    let output = Command::new(program("dispatcher"))
-        .args(arguments)
-        .arg("--dir")
-        .arg(dir.join("fleet"))
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
-}
 
 /// Processes of this machine whose command line names `text`.
 fn processes(text: &str) -> Vec<u32> {
@@ -112,8 +61,9 @@ fn from_zero_to_zero_with_nothing_to_configure() {
 
     // Played over HTTP, as a browser would.
     let playlist = ended["summary"]["playlist"].as_str().unwrap();
-    let url = format!("http://127.0.0.1:{}/media/{playlist}", local.port);
-    assert_eq!(complaints(Path::new(&url)), "");
+    let (ok, url) = run(dir.path(), &["play", ended["id"].as_str().unwrap()]);
+    assert!(ok && url.starts_with(&format!("http://127.0.0.1:{}/media/", local.port)), "{url}");
+    assert_eq!(complaints(Path::new(url.trim())), "");
     let master = fleet.join("media").join(playlist);
     let checked = stories::tool(
         &program("worker").display().to_string(),
