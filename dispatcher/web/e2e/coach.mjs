@@ -1,0 +1,136 @@
+// A coach at a desk: signs in, uploads through a cut network, watches before it is finished, scrubs, steps, clips, shares.
+
+import { join } from 'node:path';
+import { checkAccessibility } from './axe.mjs';
+import { Browser, DESK, check, settings, tell } from './browser.mjs';
+import { jobOf, plays, signIn, uploadThroughACut } from './steps.mjs';
+
+const given = settings();
+const VIDEO = '.stage video';
+
+await tell('coach', DESK, async (browser, facts) => {
+  const { page } = browser;
+  const shot = (name) => page.screenshot({ path: join(given.shots, `coach-${name}.png`) });
+  const accessible = async (where) => (facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, where)));
+
+  await page.goto(given.base);
+  await accessible('sign in');
+  await shot('1-sign-in');
+  await signIn(page, given);
+
+  Object.assign(facts, await uploadThroughACut(browser, given.video, () => shot('2-cut')));
+  await page.locator('.row').first().waitFor();
+  await shot('3-uploaded');
+  await accessible('matches');
+
+  await page.locator('.upload').getByRole('link', { name: 'Open' }).click();
+  await page.waitForURL(/\/jobs\//);
+  const id = new URL(page.url()).pathname.split('/')[2];
+  await page.locator(VIDEO).waitFor({ timeout: 120_000 });
+  await page.getByRole('button', { name: 'Play (K)' }).click();
+  facts.played_to_s = await plays(page, VIDEO, 1);
+  const early = await jobOf(page, id);
+  check(!early.complete, `playback was to begin before the job is finished; it is ${early.state}`);
+  facts.watchable_then_ms = early.watchable_ms;
+  await shot('4-watching-while-it-encodes');
+  await accessible('watch, growing');
+
+  await follow(page, facts, id);
+  await shot('5-complete');
+  await scrub(page, facts, shot);
+  await step(page, facts);
+  await clip(page, facts, shot);
+  await accessible('watch, complete');
+  await share(page, facts);
+});
+
+/** To the end of the job, without losing the place. */
+async function follow(page, facts, id) {
+  await page.keyboard.press('k');
+  const before = await page.locator(VIDEO).evaluate((video) => video.currentTime);
+  await page.locator('.state-line').waitFor({ state: 'detached', timeout: 600_000 });
+  check((await jobOf(page, id)).complete, 'the page says it is ready, the job is not');
+  await page.waitForFunction((css) => (document.querySelector(css)?.readyState ?? 0) >= 2, VIDEO);
+  const after = await page.locator(VIDEO).evaluate((video) => video.currentTime);
+  check(Math.abs(after - before) < 0.5, `the place was lost: ${before} s, then ${after} s`);
+  facts.place_moved_s = Math.round(Math.abs(after - before) * 1000) / 1000;
+  await page.keyboard.press('k');
+  await plays(page, VIDEO, 0.5);
+  await page.keyboard.press('k');
+}
+
+async function scrub(page, facts, shot) {
+  const line = await page.locator('.timeline').boundingBox();
+  const places = new Set();
+  for (const share of [0.2, 0.5, 0.8]) {
+    await page.mouse.move(line.x + line.width * share, line.y + line.height / 2);
+    const picture = page.locator('.preview-picture');
+    await picture.waitFor();
+    const { image, position } = await picture.evaluate((p) => ({ image: p.style.backgroundImage, position: p.style.backgroundPosition }));
+    const loads = await page.evaluate(async (css) => {
+      const img = new Image();
+      img.src = css.slice(5, -2);
+      await img.decode();
+      return img.naturalWidth;
+    }, image);
+    check(loads > 0, `no picture at ${share}`);
+    places.add(`${image} ${position}`);
+    if (share === 0.5) await shot('6-scrubbing');
+  }
+  check(places.size === 3, `each place has a picture of its own: ${[...places].join('; ')}`);
+  facts.thumbnails = places.size;
+  await page.mouse.click(line.x + line.width * 0.5, line.y + line.height / 2);
+  const [at, whole] = await page.locator('.timeline').evaluate((t) => [Number(t.ariaValueNow), Number(t.ariaValueMax)]);
+  check(Math.abs(at - whole / 2) <= 2, `a click in the middle leads to ${at} of ${whole} s`);
+}
+
+async function step(page, facts) {
+  const time = () => page.locator(VIDEO).evaluate((video) => video.currentTime);
+  const settled = () => page.waitForFunction((css) => document.querySelector(css)?.seeking === false, VIDEO);
+  const shown = async (key) => {
+    await page.keyboard.press(key);
+    await settled();
+    return time();
+  };
+  const first = await shown('.');
+  const second = await shown('.');
+  const back = await shown(',');
+  const frame = second - first;
+  check(frame > 0.01 && frame < 0.06, `one frame took ${frame} s`);
+  check(Math.abs(back - first) < frame / 2, `a step back leads to ${back} s instead of ${first} s`);
+  facts.frame_s = Math.round(frame * 10_000) / 10_000;
+}
+
+async function clip(page, facts, shot) {
+  await page.keyboard.press('Home');
+  await page.keyboard.press('l');
+  await page.keyboard.press('i');
+  await page.keyboard.press('ArrowRight');
+  await page.keyboard.press('o');
+  await page.getByLabel('Title').fill('First chance');
+  await page.getByRole('button', { name: 'Save clip' }).click();
+  await page.getByRole('button', { name: 'Play clip First chance' }).click();
+  const at = await plays(page, '.clip-video', 0.5);
+  facts.clip_played_to_s = at;
+  await shot('7-clip');
+  await page.waitForFunction(() => document.querySelector('.clip-video')?.paused === true, undefined, { timeout: 30_000 });
+  await page.getByRole('button', { name: 'Close' }).click();
+}
+
+/** The link plays in a browser that has no key. */
+async function share(page, facts) {
+  await page.getByRole('button', { name: 'Share', exact: true }).click();
+  await page.getByRole('button', { name: 'Make a link' }).click();
+  const link = await page.getByLabel('Link', { exact: true }).inputValue();
+  const stranger = await Browser.open(DESK);
+  try {
+    await stranger.page.goto(link);
+    await stranger.page.locator(VIDEO).waitFor();
+    await stranger.page.getByRole('button', { name: 'Play (K)' }).click();
+    facts.shared_played_to_s = await plays(stranger.page, VIDEO, 0.5);
+    await stranger.page.screenshot({ path: join(given.shots, 'coach-8-shared.png') });
+    check(stranger.complaints.length === 0, stranger.complaints.join('\n'));
+  } finally {
+    await stranger.close();
+  }
+}

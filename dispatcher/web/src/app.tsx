@@ -1,0 +1,125 @@
+// The frame around the pages, and which page is shown.
+
+import { useEffect } from 'preact/hooks';
+import { call } from './api/client';
+import type { Me } from './api/types';
+import { FleetPage } from './ops/page';
+import { MatchesPage } from './matches/page';
+import { route } from './router';
+import { key, isOperator, me, signOut } from './session';
+import { SignIn } from './sign-in';
+import { theme } from './theme';
+import { bytes, plural } from './text/size';
+import { Heading } from './ui/heading';
+import { Icon, Mark } from './ui/icons';
+import { Menu } from './ui/menu';
+import { Notices } from './ui/notices';
+import { SharedPage } from './watch/shared';
+import { WatchPage } from './watch/page';
+
+export function App() {
+  const isShared = route.value.page === 'shared';
+  return (
+    <>
+      <a class="skip" href="#main">
+        Skip to content
+      </a>
+      <Header />
+      <main id="main" class="main" tabIndex={-1}>
+        {isShared || key.value ? <CurrentPage /> : <SignIn />}
+      </main>
+      <Notices />
+    </>
+  );
+}
+
+function CurrentPage() {
+  const at = route.value;
+  switch (at.page) {
+    case 'matches':
+      return <MatchesPage />;
+    case 'watch':
+      return <WatchPage key={at.job} id={at.job} />;
+    case 'shared':
+      return <SharedPage key={at.token} token={at.token} />;
+    case 'fleet':
+      return <FleetPage />;
+    case 'missing':
+      return (
+        <div class="empty">
+          <Heading text="There is nothing here" />
+          <p>The address may be old, or mistyped.</p>
+          <a class="button" href="/">
+            All matches
+          </a>
+        </div>
+      );
+  }
+}
+
+function Header() {
+  const bearer = key.value;
+  useEffect(() => {
+    if (!bearer) return;
+    // A key that is refused signs out by itself; without a network the pages say so where it matters.
+    call<Me>('/v1/me').then((who) => (me.value = who), () => undefined);
+  }, [bearer]);
+  const current = (page: string) => (route.value.page === page ? { 'aria-current': 'page' as const } : {});
+  return (
+    <header class="header">
+      <a class="brand" href="/" aria-label="Touchline, all matches">
+        <Mark />
+        <span>Touchline</span>
+      </a>
+      {bearer && (
+        <nav class="nav" aria-label="Pages">
+          <a href="/" {...current('matches')}>
+            Matches
+          </a>
+          {isOperator.value && (
+            <a href="/ops" {...current('fleet')}>
+              Fleet
+            </a>
+          )}
+        </nav>
+      )}
+      <span class="grow" />
+      <ThemeMenu />
+      {bearer && <Account />}
+    </header>
+  );
+}
+
+function ThemeMenu() {
+  const choice = (label: string, value: typeof theme.value) => ({
+    label,
+    checked: theme.value === value,
+    onSelect: () => (theme.value = value),
+  });
+  return (
+    <Menu label="Appearance" choices={[choice('As the system', 'system'), choice('Light', 'light'), choice('Dark', 'dark')]}>
+      <Icon name={theme.value === 'dark' ? 'moon' : 'sun'} />
+    </Menu>
+  );
+}
+
+function Account() {
+  const who = me.value;
+  const name = who?.organisation.name ?? 'Account';
+  return (
+    <Menu
+      label={`Account: ${name}`}
+      class="account"
+      choices={[
+        ...(who ? [{ label: usageOf(who), note: 'this month', onSelect: () => undefined }] : []),
+        { label: 'Sign out', onSelect: () => signOut() },
+      ]}
+    >
+      <span class="account-name">{name}</span>
+    </Menu>
+  );
+}
+
+function usageOf(who: Me): string {
+  return `${plural(Math.round(who.usage.minutes_this_month), 'minute')}, ${bytes(who.usage.storage_bytes)}`;
+}

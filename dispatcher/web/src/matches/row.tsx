@@ -1,0 +1,53 @@
+// One match in the list.
+
+import { call, intention } from '../api/client';
+import { describe } from '../api/problem';
+import type { Job } from '../api/types';
+import { isAtWork, say } from '../text/state';
+import { ago } from '../text/time';
+import { Icon } from '../ui/icons';
+import { MatchBar } from '../ui/match-bar';
+import { type Choice, Menu } from '../ui/menu';
+import { notice } from '../ui/notices';
+import { may } from '../session';
+import { Poster } from './poster';
+
+async function act(job: Job, verb: 'cancel' | 'retry'): Promise<void> {
+  try {
+    await call<Job>(`/v1/jobs/${job.id}/${verb}`, { method: 'POST', once: intention() });
+    notice(verb === 'cancel' ? `Cancelled: ${job.title}` : `Trying again: ${job.title}`);
+  } catch (error) {
+    notice(describe(error), true);
+  }
+}
+
+export function Row({ job }: { job: Job }) {
+  const saying = say(job);
+  const choices: Choice[] = [];
+  if (may('jobs:write')) {
+    if (isAtWork(job)) choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void act(job, 'cancel') });
+    if (job.state === 'failed' || job.state === 'cancelled') choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
+  }
+  const share = job.duration_ms ? job.watchable_ms / job.duration_ms : 0;
+  return (
+    <li class="row" data-job={job.id}>
+      <Poster job={job} />
+      <div class="row-text">
+        <h3 class="row-title">
+          <a href={`/jobs/${job.id}`}>{job.title}</a>
+        </h3>
+        <p class={`row-saying tone-${saying.tone}`}>
+          <span class="chip">{saying.short}</span>
+          {job.state !== 'succeeded' && <span class="row-sentence">{saying.long}</span>}
+          {job.state === 'succeeded' && <span class="muted">{ago(job.finished_at ?? job.created_at)}</span>}
+        </p>
+        {isAtWork(job) && <MatchBar share={share} label={`Watchable part of ${job.title}`} />}
+      </div>
+      {choices.length > 0 && (
+        <Menu label={`Actions for ${job.title}`} choices={choices}>
+          <Icon name="more" />
+        </Menu>
+      )}
+    </li>
+  );
+}

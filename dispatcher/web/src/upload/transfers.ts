@@ -1,0 +1,89 @@
+// All files on their way in this tab, and uploads that an earlier visit left unfinished.
+
+import { effect, signal } from '@preact/signals';
+import { call, intention } from '../api/client';
+import type { Page, PartTarget, Upload } from '../api/types';
+import { fingerprint } from './fingerprint';
+import { put } from './put';
+import { type Backend, Transfer } from './transfer';
+
+/** Newest first. */
+export const transfers = signal<Transfer[]>([]);
+/** Open uploads that no file in this tab belongs to. */
+export const unfinished = signal<Upload[]>([]);
+
+const backend: Backend = {
+  fingerprint,
+  put,
+  begin: (file, print) =>
+    call<Upload>('/v1/uploads', {
+      method: 'POST',
+      body: {
+        filename: file.name,
+        size_bytes: file.size,
+        ...(file.type ? { content_type: file.type } : {}),
+        fingerprint: print,
+        job: { title: titleOf(file.name) },
+      },
+    }),
+  target: async (upload, number, body) => {
+    const sha256 = await checksum(body);
+    const part = sha256 === null ? { number } : { number, sha256 };
+    const answer = await call<{ parts: PartTarget[] }>(`/v1/uploads/${upload}/parts`, { method: 'POST', body: { parts: [part] } });
+    const target = answer.parts[0];
+    if (!target) throw new Error(`no address for part ${number}`);
+    return target;
+  },
+  look: (upload) => call<Upload>(`/v1/uploads/${upload}`),
+  complete: (upload) => call<Upload>(`/v1/uploads/${upload}/complete`, { method: 'POST', once: intention() }),
+  remove: (upload) => call<void>(`/v1/uploads/${upload}`, { method: 'DELETE' }),
+};
+
+/** SHA-256 in base64, so that the store refuses damaged bytes; null where browsers have none (plain HTTP). */
+async function checksum(body: Blob): Promise<string | null> {
+  if (!globalThis.crypto?.subtle) return null;
+  const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', await body.arrayBuffer()));
+  return btoa(String.fromCharCode(...digest));
+}
+
+/** A name that people would give: without ending, with spaces. */
+export function titleOf(filename: string): string {
+  const bare = filename.replace(/\.[A-Za-z0-9]{2,5}$/, '').replace(/[_]+/g, ' ').trim();
+  return bare || filename;
+}
+
+export function send(files: Iterable<File>): void {
+  for (const file of files) {
+    const transfer = new Transfer(file, backend);
+    transfers.value = [transfer, ...transfers.value];
+    void transfer.start();
+    const stop = effect(() => {
+      const id = transfer.upload.value?.id;
+      if (!id) return;
+      unfinished.value = unfinished.peek().filter((u) => u.id !== id);
+      queueMicrotask(() => stop());
+    });
+  }
+}
+
+export function dismiss(transfer: Transfer): void {
+  transfers.value = transfers.value.filter((t) => t !== transfer);
+}
+
+export async function findUnfinished(): Promise<void> {
+  const page = await call<Page<Upload>>('/v1/uploads?state=open');
+  const known = new Set(transfers.value.map((t) => t.upload.value?.id));
+  unfinished.value = page.items.filter((u) => !known.has(u.id));
+}
+
+export async function forget(upload: Upload): Promise<void> {
+  unfinished.value = unfinished.value.filter((u) => u.id !== upload.id);
+  await call<void>(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
+}
+
+const isBusy = () => transfers.value.some((t) => ['reading', 'sending', 'lost', 'finishing'].includes(t.state.value));
+
+addEventListener('online', () => transfers.value.forEach((t) => t.hurry()));
+addEventListener('beforeunload', (event) => {
+  if (isBusy()) event.preventDefault();
+});

@@ -1,0 +1,76 @@
+// A link that plays without a key.
+
+import { useSignal } from '@preact/signals';
+import { useRef } from 'preact/hooks';
+import { call, intention } from '../api/client';
+import { describe } from '../api/problem';
+import type { Share } from '../api/types';
+import { Dialog } from '../ui/dialog';
+import { announce } from '../ui/notices';
+
+const DAY = 86_400;
+const TERMS: [string, number][] = [
+  ['One day', DAY],
+  ['One week', 7 * DAY],
+  ['One month', 30 * DAY],
+];
+
+export function ShareDialog({ path, title, onClose }: { path: string; title: string; onClose: () => void }) {
+  const seconds = useSignal(7 * DAY);
+  const share = useSignal<Share | null>(null);
+  const error = useSignal<string | null>(null);
+  const input = useRef<HTMLInputElement>(null);
+  const url = share.value ? new URL(share.value.url, location.href).href : null;
+
+  const make = async () => {
+    error.value = null;
+    try {
+      share.value = await call<Share>(path, { method: 'POST', body: { expires_in_s: seconds.value }, once: intention() });
+    } catch (problem) {
+      error.value = describe(problem);
+    }
+  };
+  const copy = async () => {
+    if (!url) return;
+    try {
+      await navigator.clipboard.writeText(url);
+      announce('Copied');
+      onClose();
+    } catch {
+      // No permission, or plain HTTP: selected, it can be copied by hand.
+      input.current?.select();
+    }
+  };
+
+  return (
+    <Dialog title={`Share “${title}”`} onClose={onClose}>
+      <p class="muted">Whoever has the link can watch without signing in, until it ends. It cannot be taken back.</p>
+      <fieldset class="terms">
+        <legend>The link is good for</legend>
+        {TERMS.map(([label, value]) => (
+          <label key={value}>
+            <input type="radio" name="term" checked={seconds.value === value} disabled={url !== null} onChange={() => (seconds.value = value)} />
+            {label}
+          </label>
+        ))}
+      </fieldset>
+      {error.value && (
+        <p class="error-text" role="alert">
+          {error.value}
+        </p>
+      )}
+      {url ? (
+        <div class="share-link">
+          <input ref={input} class="input mono" readOnly value={url} aria-label="Link" onFocus={(event) => event.currentTarget.select()} />
+          <button type="button" class="button primary" onClick={() => void copy()}>
+            Copy
+          </button>
+        </div>
+      ) : (
+        <button type="button" class="button primary" onClick={() => void make()}>
+          Make a link
+        </button>
+      )}
+    </Dialog>
+  );
+}

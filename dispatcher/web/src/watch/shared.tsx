@@ -1,0 +1,88 @@
+// What a shared link shows: a match or a clip, without a key.
+
+import { useSignal } from '@preact/signals';
+import { useEffect, useMemo } from 'preact/hooks';
+import { call } from '../api/client';
+import { describe } from '../api/problem';
+import type { Clip, Playback } from '../api/types';
+import { Heading } from '../ui/heading';
+import { ClipVideo } from './clip-dialog';
+import { Player } from './player';
+import { Stage } from './stage';
+import { type Thumbnail, parseThumbnails } from './thumbnails';
+
+interface Shared {
+  title: string;
+  /** Null when the whole match is shared. */
+  clip: Clip | null;
+  playback: Playback | null;
+}
+
+/** How often a match that is still growing is asked about, in ms: events need a key. */
+const LOOK = 4000;
+
+export function SharedPage({ token }: { token: string }) {
+  const shared = useSignal<Shared | null>(null);
+  const error = useSignal<string | null>(null);
+  const thumbnails = useSignal<Thumbnail[]>([]);
+  const player = useMemo(() => new Player(), []);
+
+  useEffect(() => {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const look = async () => {
+      try {
+        const found = await call<Shared>(`/v1/shared/${encodeURIComponent(token)}`);
+        shared.value = found;
+        if (found.playback) feed(player, found.playback);
+        if (found.playback?.thumbnails_url && thumbnails.value.length === 0) {
+          const base = new URL(found.playback.thumbnails_url, location.href).href;
+          const response = await fetch(base);
+          if (response.ok) thumbnails.value = parseThumbnails(await response.text(), base);
+        }
+        if (found.playback && !found.playback.complete) timer = setTimeout(() => void look(), LOOK);
+      } catch (problem) {
+        if (shared.value === null) error.value = describe(problem);
+        else timer = setTimeout(() => void look(), LOOK);
+      }
+    };
+    void look();
+    return () => clearTimeout(timer);
+  }, [token]);
+
+  const found = shared.value;
+  if (error.value) {
+    return (
+      <div class="empty">
+        <Heading text="This link does not play" />
+        <p>{error.value}</p>
+        <p class="muted">It may have ended. Ask whoever sent it for a new one.</p>
+      </div>
+    );
+  }
+  if (!found) return <p class="muted pad">Loading</p>;
+  return (
+    <div class="watch shared">
+      <div class="watch-head">
+        <Heading text={found.title} />
+      </div>
+      {found.clip ? (
+        <ClipVideo clip={found.clip} />
+      ) : found.playback?.url ? (
+        <Stage player={player} title={found.title} poster={found.playback.poster_url} thumbnails={thumbnails.value} points={{ start: null, end: null }} clips={[]} onPoint={null} onBeyond={null} />
+      ) : (
+        <p class="muted pad">This match cannot be watched yet. It starts here as soon as it can.</p>
+      )}
+    </div>
+  );
+}
+
+function feed(player: Player, playback: Playback): void {
+  if (!playback.url) return;
+  player.open({
+    url: playback.url,
+    duration_s: playback.duration_ms === null ? null : playback.duration_ms / 1000,
+    watchable_s: playback.watchable_ms / 1000,
+    isComplete: playback.complete,
+    frameRate: playback.frame_rate,
+  });
+}
