@@ -154,7 +154,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
     version_1().2
 }
 
-/// All routes: the interface, playback, health.
+/// All routes: the interface, playback, health, pages.
 pub fn routes(api: Shared) -> Router {
     let (guarded, open, document) = version_1();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
@@ -185,6 +185,7 @@ pub fn routes(api: Shared) -> Router {
         .layer(cors(&api.config))
         .layer(middleware::from_fn(answer::name_and_log))
         .with_state(api)
+        .merge(crate::pages::routes())
 }
 
 /// Pages of these origins may call the interface. Keys travel in a header, never in a cookie, so nothing is sent along

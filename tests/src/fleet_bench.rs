@@ -1,5 +1,7 @@
 //! Benchmarks of the fleet itself: the control plane, how soon a match can be watched, how well it spreads.
 
+mod plot;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -217,7 +219,8 @@ pub async fn spread() -> Vec<Measured> {
     println!("\nspread: a 90-minute match, workers that pretend to encode at {SPEED} x real time");
     println!("workers | ideal s | took s | of ideal");
     let mut measured = Vec::new();
-    for workers in [4_u32, 8, 16, 32, 64] {
+    let mut points = Vec::new();
+    for workers in [1_u32, 2, 4, 8, 16, 32, 64] {
         let fleet = Fleet::local(&Postgres::shared().create_database()).await;
         let _dispatcher = fleet.dispatcher();
         let pretend = SPEED.to_string();
@@ -246,10 +249,16 @@ pub async fn spread() -> Vec<Measured> {
         };
         let ideal = SECONDS / SPEED / f64::from(workers);
         println!("{workers:>7} | {ideal:>7.1} | {took:>6.1} | {:>6.0} %", ideal / took * 100.0);
+        points.push(plot::Point { workers, took_s: took, ideal_s: ideal });
         if workers <= 32 {
             let name = format!("spread_{workers}");
             measured.push(Measured { name, ratio: took / ideal, limit: 1.0 / 0.9 });
         }
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/spread.svg");
+    match std::fs::write(&file, plot::render(&points)) {
+        Ok(()) => println!("plot: {}", file.display()),
+        Err(error) => println!("the plot cannot be written: {error}"),
     }
     measured
 }

@@ -22,6 +22,8 @@ mod main_job;
 mod manifest;
 #[path = "stories/messages.rs"]
 mod messages;
+#[path = "stories/operating.rs"]
+mod operating;
 #[path = "stories/refused.rs"]
 mod refused;
 #[path = "stories/services.rs"]
