@@ -11,6 +11,8 @@ export async function checkAccessibility(page, where) {
   let passed = 0;
   for (const colorScheme of ['light', 'dark']) {
     await page.emulateMedia({ colorScheme });
+    // Colours on their way from one theme to the other have no contrast of their own.
+    await page.evaluate(() => Promise.allSettled(document.getAnimations().map((a) => a.finished)));
     // `evaluate` is not held back by the content security policy of the page, a script element would be.
     await page.evaluate(SOURCE);
     const result = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values } }), RULES);

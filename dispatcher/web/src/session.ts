@@ -10,11 +10,11 @@ export const me = signal<Me | null>(null);
 /** Why the person has to sign in again. */
 export const signInNote = signal<string | null>(null);
 
-export const isOperator = computed(() => me.value?.key.scopes.includes('ops') ?? false);
+export const isOperator = computed(() => me.value?.scopes.includes('ops') ?? false);
 
 /** Whether the key may do this; before it is known, everything is tried. */
 export function may(scope: string): boolean {
-  const scopes = me.value?.key.scopes;
+  const scopes = me.value?.scopes;
   return scopes === undefined || scopes.includes(scope) || scopes.includes('ops');
 }
 

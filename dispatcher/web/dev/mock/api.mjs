@@ -22,7 +22,7 @@ export async function answer(world, request, response, url) {
   const shared = /^GET \/v1\/shared\/([\w-]+)$/.exec(at);
   if (shared) {
     const job = world.jobs.find((j) => j.id === shared[1]);
-    return job ? send(200, { job, clip: null, playback: playback(job) }) : refuse(404, 'not_found', 'There is no such share.');
+    return job ? send(200, { ...playback(job), offset_s: null, length_s: null }) : refuse(404, 'not_found', 'There is no such share.');
   }
   if (request.headers.authorization !== `Bearer ${KEY}`) return refuse(401, 'unauthorized', 'This key is not valid.');
   const body = raw.length > 0 ? JSON.parse(raw.toString()) : {};
@@ -54,27 +54,27 @@ export async function answer(world, request, response, url) {
 function me(world) {
   return {
     organisation: { id: 'club', name: 'Rovers FC', tier: 'club', weight: 1 },
-    key: { id: 'demo', prefix: 'tl_demo', name: 'Demo', scopes: ['jobs:read', 'jobs:write', 'uploads:write', 'clips:write', 'usage:read', 'ops'] },
+    scopes: ['jobs:read', 'jobs:write', 'uploads:write', 'clips:write', 'usage:read', 'ops'],
     limits: { concurrent_jobs: 8, minutes_a_month: 6000, storage_bytes: 500e9, largest_file_bytes: 100e9 },
     usage: { minutes_this_month: 1240, storage_bytes: 83e9, active_jobs: world.jobs.filter((j) => j.state === 'running').length },
   };
 }
 
 function list(world, query) {
-  const states = query.get('state')?.split(',');
+  const state = query.get('state');
   const q = query.get('q')?.toLowerCase();
-  const items = world.jobs.filter((j) => (!states || states.includes(j.state)) && (!q || j.title.toLowerCase().includes(q)));
+  const items = world.jobs.filter((j) => (!state || state === j.state) && (!q || j.title.toLowerCase().includes(q)));
   return { items, next_cursor: null };
 }
 
 function playback(job) {
   const base = `/media/${job.id}`;
-  const { watchable_ms, duration_ms, frame_rate, complete } = job;
+  const { title, watchable_ms, duration_ms, frame_rate, complete } = job;
   const watch_url = job.playable ? `${base}/watch.m3u8` : null;
   const master_url = complete ? `${base}/master.m3u8` : null;
   return {
     url: master_url ?? watch_url, watch_url, master_url, poster_url: job.playable ? `${base}/poster.jpg` : null,
-    thumbnails_url: job.playable ? `${base}/thumbnails.vtt` : null, complete, watchable_ms, duration_ms, frame_rate, expires_at: new Date(Date.now() + 3.6e6).toISOString(),
+    thumbnails_url: job.playable ? `${base}/thumbnails.vtt` : null, complete, watchable_ms, duration_ms, frame_rate, title, expires_at: new Date(Date.now() + 3.6e6).toISOString(),
   };
 }
 

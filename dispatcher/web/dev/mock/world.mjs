@@ -54,7 +54,7 @@ export class World {
       const finished_at = new Date().toISOString();
       this.change(job, 'succeeded', { state: 'succeeded', complete: true, playable: true, watchable_ms: job.duration_ms, finished_at });
     } else if (!job.playable && count > 0) this.change(job, 'playable', { playable: true, first_playable_at: new Date().toISOString() });
-    else this.tell({ type: 'job.progress', job_id: job.id, data: { watchable_ms: job.watchable_ms, progress: job.progress }, job: null });
+    else this.tell({ type: 'job.progress', job_id: job.id, data: { state: job.state, watchable_ms: job.watchable_ms, progress: job.progress } });
   }
 
   change(job, type, changes) {
@@ -94,7 +94,7 @@ export class World {
     const before = durations.slice(0, first).reduce((a, b) => a + b, 0);
     const clip = {
       id: randomUUID(), job_id: job.id, title: body.title || 'Clip', start_s: body.start_s, end_s: body.end_s, offset_s: body.start_s - before,
-      length_s: body.end_s - body.start_s, state: 'ready', url: `/media/${job.id}/clip-${first}-${last}/master.m3u8`,
+      length_s: body.end_s - body.start_s, url: `/media/${job.id}/clip-${first}-${last}/master.m3u8`,
       created_at: new Date().toISOString(), download: { state: 'none', url: null },
     };
     this.clips.push(clip);

@@ -7,9 +7,9 @@ export interface FrameRate {
 
 export interface Me {
   organisation: { id: string; name: string; tier: string; weight: number };
-  key: { id: string; prefix: string; name: string; scopes: string[] };
+  scopes: string[];
   limits: {
-    concurrent_jobs: number;
+    concurrent_jobs: number | null;
     minutes_a_month: number | null;
     storage_bytes: number | null;
     largest_file_bytes: number | null;
@@ -86,7 +86,14 @@ export interface Playback {
   watchable_ms: number;
   duration_ms: number | null;
   frame_rate: FrameRate | null;
+  title: string;
   expires_at: string;
+}
+
+/** What a shared link plays: a match, or a clip, which begins `offset_s` into its playlist. */
+export interface SharedPlayback extends Playback {
+  offset_s: number | null;
+  length_s: number | null;
 }
 
 export interface Clip {
@@ -98,10 +105,11 @@ export interface Clip {
   /** Where the wanted start lies in the clip's own playlist, which begins with a whole segment. */
   offset_s: number;
   length_s: number;
-  state: string;
   url: string;
+  expires_at: string;
   created_at: string;
-  download: { state: 'none' | 'queued' | 'running' | 'ready' | 'failed'; url: string | null };
+  /** A file of exactly these frames, made on request; absent where none can be made. */
+  download?: { state: 'none' | 'queued' | 'running' | 'ready' | 'failed'; url: string | null };
 }
 
 export interface Share {
@@ -114,7 +122,8 @@ export interface JobEvent {
   at: string;
   job_id: string | null;
   data: Record<string, unknown>;
-  job: Job | null;
+  /** Absent from progress. */
+  job?: Job | null;
 }
 
 export interface Gpu {
@@ -129,7 +138,8 @@ export interface Gpu {
 export interface Worker {
   id: string;
   region: string;
-  pool: string | null;
+  /** Empty for none. */
+  pool: string;
   host: string;
   version: string;
   backends: string[];
@@ -138,19 +148,21 @@ export interface Worker {
   state: 'ready' | 'draining' | 'gone';
   gpu: Gpu | null;
   started_at: string;
-  heartbeat_at: string;
-  idle_since: string | null;
+  /** Seconds since its last heartbeat. */
+  silent_s: number;
+  /** Seconds without work; null while it has some. */
+  idle_s: number | null;
 }
 
 export interface Region {
   name: string;
   healthy: boolean;
-  reason: string | null;
+  reason: string;
   queued: number;
   running: number;
   slots: number;
   workers: number;
-  queue: { visible: number; in_flight: number; dead: number } | null;
+  queue?: { visible: number; in_flight: number; dead: number } | null;
 }
 
 export interface Pool {
@@ -166,18 +178,13 @@ export interface Pool {
 }
 
 export interface Fleet {
-  jobs: {
-    queued: number;
-    planning: number;
-    running: number;
-    publishing: number;
-    succeeded_24h: number;
-    failed_24h: number;
-  };
-  backlog: { chunks: number; media_s: number; unsent_messages: number };
+  /** Those at work, and those that ended within 24 hours. */
+  jobs: Record<JobState, number>;
+  backlog: { chunks: number; media_s: number; unsent_messages: number; oldest_wait_s: number };
   regions: Region[];
   workers: Worker[];
-  pools: Pool[];
-  decisions: { at: string; action: string; reason: string }[];
-  costs: { today_usd: number; month_usd: number; waste_usd: number } | null;
+  /** Absent where the fleet does not scale by itself. */
+  pools?: Pool[];
+  decisions?: { at: string; action: string; reason: string }[];
+  costs?: { today_usd: number; month_usd: number; waste_usd: number } | null;
 }

@@ -10,7 +10,7 @@ export function Drop({ isSmall }: { isSmall: boolean }) {
   const input = useRef<HTMLInputElement>(null);
   const isOver = useDrop();
   return (
-    <section class={`drop${isSmall ? ' small' : ''}${isOver ? ' over' : ''}`} aria-labelledby="drop-title">
+    <section class={`drop${isSmall ? ' compact' : ''}${isOver ? ' over' : ''}`} aria-labelledby="drop-title">
       <svg class="drop-pitch" viewBox="0 0 600 160" preserveAspectRatio="xMidYMid slice" aria-hidden="true">
         <path d="M300 0v160M300 40a40 40 0 1 1 0 80 40 40 0 1 1 0-80M0 30h70v100H0M600 30h-70v100h70M0 60h26v40H0M600 60h-26v40h26" />
       </svg>

@@ -4,18 +4,22 @@ import { computed, signal } from '@preact/signals';
 import { call } from '../api/client';
 import { describe } from '../api/problem';
 import { listen } from '../api/events';
-import type { Job, JobEvent, Page } from '../api/types';
+import { progressed } from '../api/progress';
+import type { Job, JobEvent, JobState, Page } from '../api/types';
 import { announce } from '../ui/notices';
 import { say } from '../text/state';
 
 export type Filter = 'all' | 'work' | 'ready' | 'failed';
 
-const STATES: Record<Filter, string | null> = {
-  all: null,
-  work: 'queued,planning,running,publishing',
-  ready: 'succeeded',
-  failed: 'failed,cancelled',
+/** One question to the API for each; all states at once are one question too. */
+const STATES: Record<Filter, (JobState | null)[]> = {
+  all: [null],
+  work: ['queued', 'planning', 'running', 'publishing'],
+  ready: ['succeeded'],
+  failed: ['failed', 'cancelled'],
 };
+/** How many matches one question brings. */
+const LIMIT = 30;
 
 /** Null until the first answer. */
 export const jobs = signal<Job[] | null>(null);
@@ -23,40 +27,47 @@ export const filter = signal<Filter>('all');
 export const query = signal('');
 export const listError = signal<string | null>(null);
 export const isLive = signal(true);
-const cursor = signal<string | null>(null);
-export const hasMore = computed(() => cursor.value !== null);
+/** Where each question goes on. */
+const cursors = signal<{ state: JobState | null; cursor: string }[]>([]);
+export const hasMore = computed(() => cursors.value.length > 0);
 
 let request = new AbortController();
 
-function address(from: string | null): string {
-  const asked = new URLSearchParams({ limit: '30' });
-  const states = STATES[filter.value];
-  if (states) asked.set('state', states);
+async function ask(state: JobState | null, cursor: string | null, stop?: AbortSignal): Promise<Page<Job>> {
+  const asked = new URLSearchParams({ limit: String(LIMIT) });
+  if (state) asked.set('state', state);
   if (query.value.trim() !== '') asked.set('q', query.value.trim());
-  if (from) asked.set('cursor', from);
-  return `/v1/jobs?${asked}`;
+  if (cursor) asked.set('cursor', cursor);
+  return call<Page<Job>>(`/v1/jobs?${asked}`, stop ? { signal: stop } : {});
+}
+
+/** Asks all questions, remembers where they go on, and gives the answers with what is `known`, the newest first. */
+async function askAll(questions: { state: JobState | null; cursor: string | null }[], known: Job[], stop: AbortSignal): Promise<void> {
+  const pages = await Promise.all(questions.map(async ({ state, cursor }) => ({ state, page: await ask(state, cursor, stop) })));
+  const found = new Map([...known, ...pages.flatMap(({ page }) => page.items)].map((job) => [job.id, job]));
+  jobs.value = [...found.values()].sort((a, b) => b.created_at.localeCompare(a.created_at));
+  cursors.value = pages.flatMap(({ state, page }) => (page.next_cursor ? [{ state, cursor: page.next_cursor }] : []));
 }
 
 /** Reads the list anew; an older answer that is still on its way is dropped. */
 export async function load(): Promise<void> {
+  await renew(STATES[filter.value].map((state) => ({ state, cursor: null })), () => []);
+}
+
+export async function more(): Promise<void> {
+  await renew(cursors.value, () => jobs.value ?? []);
+}
+
+async function renew(questions: { state: JobState | null; cursor: string | null }[], known: () => Job[]): Promise<void> {
   request.abort();
   request = new AbortController();
   const { signal: stop } = request;
   try {
-    const page = await call<Page<Job>>(address(null), { signal: stop });
-    jobs.value = page.items;
-    cursor.value = page.next_cursor;
+    await askAll(questions, known(), stop);
     listError.value = null;
   } catch (error) {
     if (!stop.aborted) listError.value = describe(error);
   }
-}
-
-export async function more(): Promise<void> {
-  const page = await call<Page<Job>>(address(cursor.value));
-  const known = new Set((jobs.value ?? []).map((j) => j.id));
-  jobs.value = [...(jobs.value ?? []), ...page.items.filter((j) => !known.has(j.id))];
-  cursor.value = page.next_cursor;
 }
 
 /** Listens until the function that it gives is called. */
@@ -77,9 +88,8 @@ export function follow(): () => void {
 }
 
 function matches(job: Job): boolean {
-  const states = STATES[filter.value];
   const words = query.value.trim().toLowerCase();
-  return (!states || states.split(',').includes(job.state)) && job.title.toLowerCase().includes(words);
+  return STATES[filter.value].some((state) => state === null || state === job.state) && job.title.toLowerCase().includes(words);
 }
 
 /** The list after an event. */
@@ -93,10 +103,5 @@ export function apply(list: Job[], event: JobEvent, belongs: (job: Job) => boole
     return event.type === 'job.created' ? [job, ...list] : list;
   }
   if (!known || event.type !== 'job.progress') return list;
-  const { watchable_ms, progress } = event.data;
-  return list.with(at, {
-    ...known,
-    watchable_ms: typeof watchable_ms === 'number' ? watchable_ms : known.watchable_ms,
-    progress: typeof progress === 'number' ? progress : known.progress,
-  });
+  return list.with(at, progressed(known, event));
 }

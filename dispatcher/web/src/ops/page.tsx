@@ -36,12 +36,16 @@ export function FleetPage() {
           <Section title="Workers">
             <Workers items={now.workers} />
           </Section>
-          <Section title="Pools">
-            <Pools items={now.pools} />
-          </Section>
-          <Section title="Decisions">
-            <Decisions items={now.decisions} />
-          </Section>
+          {now.pools && (
+            <Section title="Pools">
+              <Pools items={now.pools} />
+            </Section>
+          )}
+          {now.decisions && (
+            <Section title="Decisions">
+              <Decisions items={now.decisions} />
+            </Section>
+          )}
           <Section title="Failed jobs">
             <Troubles items={troubles.value} />
           </Section>

@@ -17,8 +17,9 @@ export function Numbers({ fleet }: { fleet: Fleet }) {
   const work: Figure[] = [
     { name: 'Waiting', value: String(jobs.queued + jobs.planning) },
     { name: 'At work', value: String(jobs.running + jobs.publishing) },
-    { name: 'Done, 24 h', value: String(jobs.succeeded_24h) },
-    { name: 'Failed, 24 h', value: String(jobs.failed_24h), isBad: jobs.failed_24h > 0 },
+    { name: 'Done, 24 h', value: String(jobs.succeeded) },
+    { name: 'Failed, 24 h', value: String(jobs.failed), isBad: jobs.failed > 0 },
+    { name: 'Longest wait', value: clock(backlog.oldest_wait_s) },
     { name: 'Video to encode', value: clock(backlog.media_s) },
     { name: 'Chunks to encode', value: String(backlog.chunks) },
     { name: 'Unsent messages', value: String(backlog.unsent_messages), isBad: backlog.unsent_messages > 100 },
@@ -53,14 +54,18 @@ function Figures({ figures }: { figures: Figure[] }) {
 export function Regions({ items }: { items: Region[] }) {
   const columns: Column<Region>[] = [
     { name: 'Region', cell: (r) => <strong>{r.name}</strong> },
-    { name: 'State', cell: (r) => (r.healthy ? <span class="state good">Healthy</span> : <span class="state bad">{r.reason ?? 'Marked'}</span>) },
+    { name: 'State', cell: (r) => (r.healthy ? <span class="state good">Healthy</span> : <span class="state bad">{r.reason || 'Does not answer'}</span>) },
     { name: 'Workers', isNumber: true, cell: (r) => r.workers },
     { name: 'Slots', isNumber: true, cell: (r) => `${r.running} of ${r.slots}` },
     { name: 'Queued', isNumber: true, cell: (r) => r.queued },
-    { name: 'Visible', isNumber: true, cell: (r) => r.queue?.visible ?? '·' },
-    { name: 'In flight', isNumber: true, cell: (r) => r.queue?.in_flight ?? '·' },
-    { name: 'Dead', isNumber: true, cell: (r) => (r.queue && r.queue.dead > 0 ? <strong class="bad-text">{r.queue.dead}</strong> : (r.queue?.dead ?? '·')) },
   ];
+  if (items.some((r) => r.queue)) {
+    columns.push(
+      { name: 'Visible', isNumber: true, cell: (r) => r.queue?.visible },
+      { name: 'In flight', isNumber: true, cell: (r) => r.queue?.in_flight },
+      { name: 'Dead', isNumber: true, cell: (r) => (r.queue && r.queue.dead > 0 ? <strong class="bad-text">{r.queue.dead}</strong> : r.queue?.dead) },
+    );
+  }
   const hasDead = items.some((r) => (r.queue?.dead ?? 0) > 0);
   return (
     <>
@@ -82,7 +87,7 @@ export function Pools({ items }: { items: Pool[] }) {
     { name: 'Option', cell: (p) => (p.option === 'spot' ? 'Spot' : 'On demand') },
     { name: 'Running', isNumber: true, cell: (p) => (p.booting > 0 ? `${p.running} + ${p.booting} booting` : p.running) },
     { name: 'Limit', isNumber: true, cell: (p) => p.limit },
-    { name: 'Price an hour', isNumber: true, cell: (p) => (p.price_per_hour_usd === null ? '·' : usd(p.price_per_hour_usd)) },
+    { name: 'Price an hour', isNumber: true, cell: (p) => (p.price_per_hour_usd === null ? '' : usd(p.price_per_hour_usd)) },
     { name: 'Note', cell: (p) => p.note ?? '' },
   ];
   return <Table caption="Pools of capacity" columns={columns} items={items} keyOf={(p) => `${p.region}/${p.name}`} empty="No pools: workers on this machine start when there is work." />;
@@ -103,7 +108,7 @@ export function Workers({ items }: { items: Worker[] }) {
     { name: 'Busy', cell: (w) => <Meter name={`Slots of ${w.host}`} share={w.slots > 0 ? w.busy / w.slots : 0} text={`${w.busy} of ${w.slots}`} /> },
     { name: 'Encodes with', cell: (w) => w.backends.join(', ') },
     { name: 'GPU', cell: (w) => <GpuFigures gpu={w.gpu} host={w.host} /> },
-    { name: 'Heard', cell: (w) => ago(w.heartbeat_at) },
+    { name: 'Heard', cell: (w) => (w.silent_s < 2 ? 'just now' : `${Math.round(w.silent_s)} s ago`) },
     {
       name: '',
       cell: (w) =>
@@ -120,7 +125,7 @@ export function Workers({ items }: { items: Worker[] }) {
 function stateOf(worker: Worker): string {
   if (worker.state === 'draining') return 'Draining';
   if (worker.state === 'gone') return 'Gone';
-  return worker.idle_since === null ? 'Ready' : `Idle since ${ago(worker.idle_since).replace(' ago', '')}`;
+  return worker.idle_s === null ? 'Ready' : `Idle for ${clock(worker.idle_s)}`;
 }
 
 function GpuFigures({ gpu, host }: { gpu: Gpu | null; host: string }) {
@@ -151,7 +156,7 @@ function Meter({ name, share, text }: { name: string; share: number; text: strin
   );
 }
 
-export function Decisions({ items }: { items: Fleet['decisions'] }) {
+export function Decisions({ items }: { items: NonNullable<Fleet['decisions']> }) {
   if (items.length === 0) return <p class="muted">No decision yet.</p>;
   return (
     <ol class="decisions">

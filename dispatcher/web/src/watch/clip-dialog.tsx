@@ -19,8 +19,15 @@ export function ClipDialog({ clip, onOpen, onClose }: { clip: Clip; onOpen: () =
   );
 }
 
+export interface ClipSource {
+  title: string;
+  url: string;
+  offset_s: number;
+  length_s: number;
+}
+
 /** The clip from its exact start to its exact end: its playlist is made of whole segments and holds a little more. */
-export function ClipVideo({ clip }: { clip: Clip }) {
+export function ClipVideo({ clip }: { clip: ClipSource }) {
   const ref = useRef<HTMLVideoElement>(null);
   const error = useSignal<string | null>(null);
   useEffect(() => {
@@ -61,7 +68,7 @@ export function ClipVideo({ clip }: { clip: Clip }) {
       video.removeEventListener('play', onPlay);
       engine?.destroy();
     };
-  }, [clip.id, clip.url]);
+  }, [clip.url, clip.offset_s, clip.length_s]);
   return (
     <>
       <video ref={ref} class="clip-video" controls playsInline aria-label={`Clip: ${clip.title}`} />

@@ -28,12 +28,12 @@ export function ClipList({ match }: { match: Match }) {
     try {
       let now = await call<Clip>(`/v1/clips/${clip.id}/download`, { method: 'POST', once: intention() });
       replace(now);
-      while (now.download.state === 'queued' || now.download.state === 'running') {
+      while (now.download?.state === 'queued' || now.download?.state === 'running') {
         await new Promise((resolve) => setTimeout(resolve, LOOK));
         now = await call<Clip>(`/v1/clips/${clip.id}`);
         replace(now);
       }
-      notice(now.download.state === 'ready' ? `Ready to download: ${clip.title}` : 'The clip could not be made.', now.download.state === 'failed');
+      notice(now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : 'The file could not be made.', now.download?.state === 'failed');
     } catch (error) {
       tell(error);
     }
@@ -56,7 +56,7 @@ export function ClipList({ match }: { match: Match }) {
       {clips.length === 0 && <p class="muted">No clips yet. Pause where something happens, mark start and end, and save.</p>}
       <ul class="clips">
         {clips.map((clip) => {
-          const state = clip.download.state;
+          const state = clip.download?.state;
           const choices: Choice[] = [{ label: 'Show in the match', onSelect: () => void match.player.seek(clip.start_s) }];
           if (may('clips:write')) {
             choices.push({ label: 'Share', onSelect: () => (sharing.value = clip) });
@@ -75,7 +75,7 @@ export function ClipList({ match }: { match: Match }) {
                   {(state === 'queued' || state === 'running') && <span class="clip-making">, making the file</span>}
                 </p>
               </div>
-              {state === 'ready' && clip.download.url && (
+              {state === 'ready' && clip.download?.url && (
                 <a class="icon-button" href={clip.download.url} download={`${clip.title}.mp4`} aria-label={`Download ${clip.title}`} title="Download">
                   <Icon name="download" />
                 </a>

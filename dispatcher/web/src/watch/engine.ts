@@ -138,7 +138,7 @@ class HlsEngine implements Engine {
 
   #onError(hls: Hls, data: ErrorData): void {
     const status = data.response?.code;
-    if (status === 401 || status === 403) {
+    if (status === 401 || status === 403 || status === 410) {
       hls.stopLoad();
       this.events.onExpired();
       return;

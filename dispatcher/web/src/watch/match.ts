@@ -3,6 +3,7 @@
 import { signal } from '@preact/signals';
 import { call, intention } from '../api/client';
 import { listen } from '../api/events';
+import { progressed } from '../api/progress';
 import { Unreachable, describe } from '../api/problem';
 import type { Clip, Job, JobEvent, Page, Playback } from '../api/types';
 import { announce, notice } from '../ui/notices';
@@ -104,13 +105,7 @@ export class Match {
     }
     const job = this.job.value;
     if (!job || event.type !== 'job.progress') return;
-    const { watchable_ms, progress } = event.data;
-    this.job.value = {
-      ...job,
-      watchable_ms: typeof watchable_ms === 'number' ? watchable_ms : job.watchable_ms,
-      progress: typeof progress === 'number' ? progress : job.progress,
-    };
-    this.#feed();
+    this.#take(progressed(job, event));
   }
 
   async #loadPlayback(): Promise<void> {

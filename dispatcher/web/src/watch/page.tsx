@@ -69,7 +69,7 @@ export function WatchPage({ id }: { id: string }) {
         </a>
         <Heading text={job.title} />
         <span class="grow" />
-        {job.playable && may('jobs:write') && (
+        {job.playable && may('clips:write') && (
           <button type="button" class="button" onClick={() => (isSharing.value = true)}>
             <Icon name="share" />
             Share

@@ -2,6 +2,7 @@
 
 import { computed, signal } from '@preact/signals';
 import type { FrameRate } from '../api/types';
+import { frameAt, middleOfFrame } from '../text/time';
 import { type Engine, type Level, openEngine } from './engine';
 
 export interface Source {
@@ -141,12 +142,11 @@ export class Player {
   step(frames: number): void {
     const rate = this.source.value?.frameRate ?? { num: 25, den: 1 };
     this.pause();
-    const length = rate.den / rate.num;
     const at = this.#video?.currentTime ?? 0;
-    // The middle of a picture is met whatever browsers round. Where they do not tell what is shown, the clock has to do.
-    const isFresh = this.#frame !== null && Math.abs(at - this.#frame) < 2 * length;
-    const from = isFresh && this.#frame !== null ? this.#frame + length / 2 : at;
-    this.seek(from - this.#offset + frames * length);
+    // What is on screen, where browsers tell it; else the clock has to do.
+    const isFresh = this.#frame !== null && Math.abs(at - this.#frame) < (2 * rate.den) / rate.num;
+    const shown = isFresh && this.#frame !== null ? this.#frame : at;
+    this.seek(middleOfFrame(frameAt(shown - this.#offset, rate) + frames, rate));
   }
 
   setRate(rate: number): void {

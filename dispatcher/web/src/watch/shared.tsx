@@ -4,25 +4,18 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
 import { call } from '../api/client';
 import { describe } from '../api/problem';
-import type { Clip, Playback } from '../api/types';
+import type { Playback, SharedPlayback } from '../api/types';
 import { Heading } from '../ui/heading';
 import { ClipVideo } from './clip-dialog';
 import { Player } from './player';
 import { Stage } from './stage';
 import { type Thumbnail, parseThumbnails } from './thumbnails';
 
-interface Shared {
-  title: string;
-  /** Null when the whole match is shared. */
-  clip: Clip | null;
-  playback: Playback | null;
-}
-
 /** How often a match that is still growing is asked about, in ms: events need a key. */
 const LOOK = 4000;
 
 export function SharedPage({ token }: { token: string }) {
-  const shared = useSignal<Shared | null>(null);
+  const shared = useSignal<SharedPlayback | null>(null);
   const error = useSignal<string | null>(null);
   const thumbnails = useSignal<Thumbnail[]>([]);
   const player = useMemo(() => new Player(), []);
@@ -31,15 +24,15 @@ export function SharedPage({ token }: { token: string }) {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const look = async () => {
       try {
-        const found = await call<Shared>(`/v1/shared/${encodeURIComponent(token)}`);
+        const found = await call<SharedPlayback>(`/v1/shared/${encodeURIComponent(token)}`);
         shared.value = found;
-        if (found.playback) feed(player, found.playback);
-        if (found.playback?.thumbnails_url && thumbnails.value.length === 0) {
-          const base = new URL(found.playback.thumbnails_url, location.href).href;
+        if (found.offset_s === null) feed(player, found);
+        if (found.thumbnails_url) {
+          const base = new URL(found.thumbnails_url, location.href).href;
           const response = await fetch(base);
           if (response.ok) thumbnails.value = parseThumbnails(await response.text(), base);
         }
-        if (found.playback && !found.playback.complete) timer = setTimeout(() => void look(), LOOK);
+        if (!found.complete) timer = setTimeout(() => void look(), LOOK);
       } catch (problem) {
         if (shared.value === null) error.value = describe(problem);
         else timer = setTimeout(() => void look(), LOOK);
@@ -65,10 +58,10 @@ export function SharedPage({ token }: { token: string }) {
       <div class="watch-head">
         <Heading text={found.title} />
       </div>
-      {found.clip ? (
-        <ClipVideo clip={found.clip} />
-      ) : found.playback?.url ? (
-        <Stage player={player} title={found.title} poster={found.playback.poster_url} thumbnails={thumbnails.value} points={{ start: null, end: null }} clips={[]} onPoint={null} onBeyond={null} />
+      {found.url && found.offset_s !== null && found.length_s !== null ? (
+        <ClipVideo clip={{ title: found.title, url: found.url, offset_s: found.offset_s, length_s: found.length_s }} />
+      ) : found.url ? (
+        <Stage player={player} title={found.title} poster={found.poster_url} thumbnails={thumbnails.value} points={{ start: null, end: null }} clips={[]} onPoint={null} onBeyond={null} />
       ) : (
         <p class="muted pad">This match cannot be watched yet. It starts here as soon as it can.</p>
       )}
