@@ -14,4 +14,5 @@ pub mod pace;
 pub mod publisher;
 pub mod routing;
 pub mod sweep;
+pub mod upload;
 pub mod why;
