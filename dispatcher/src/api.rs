@@ -11,6 +11,7 @@ pub mod clips;
 pub mod events;
 pub mod fleet_view;
 mod idempotency;
+mod inbox;
 mod input;
 pub mod jobs;
 mod jwt;
@@ -26,6 +27,7 @@ pub mod scope;
 pub mod secret_key;
 pub mod signing;
 mod source;
+mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +38,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
 use fleet::config::{Config, ConfigError};
-use fleet::objects::ObjectStore;
+use fleet::objects::{ObjectStore, Uploads};
 use fleet::store::tenant::AuditEntry;
 use fleet::store::{Store, Tenant};
-use tokio::sync::watch;
+use tokio::sync::{OnceCell, watch};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use tower_http::timeout::TimeoutLayer;
 use utoipa::OpenApi;
@@ -53,6 +55,8 @@ use caller::{Caller, Callers};
 use problem::Problem;
 use rates::Rates;
 
+use crate::dispatch::repeat;
+
 /// Largest body of a request, in bytes. Media goes to the store itself.
 const MAX_BODY: usize = 256 << 10;
 /// A request that takes longer is given up; streams of events have begun by then.
@@ -63,6 +67,8 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 pub struct Api {
     store: Store,
     objects: Arc<dyn ObjectStore>,
+    /// Where uploads go; opened when it is needed.
+    uploads: OnceCell<Arc<dyn Uploads>>,
     config: Config,
     signer: Signer,
     callers: Callers,
@@ -101,6 +107,7 @@ impl Api {
             config: config.clone(),
             store,
             objects,
+            uploads: OnceCell::new(),
         }))
     }
 
@@ -108,9 +115,16 @@ impl Api {
         self.store.tenant(caller.organisation)
     }
 
-    /// Runs what the interface does by itself until `stop`: following the fleet's events.
+    /// Runs what the interface does by itself until `stop`: following the fleet's events, ending uploads that nobody
+    /// finishes, taking what comes to the inboxes.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
-        self.feed.run(stop).await;
+        let upkeep =
+            repeat(&stop, "uploads", Duration::from_secs(30), || async { Ok(self.expire_uploads_once().await? > 0) });
+        let orphans = repeat(&stop, "orphaned uploads", Duration::from_secs(3600), || async {
+            self.abort_orphaned_uploads_once().await?;
+            Ok(false)
+        });
+        tokio::join!(self.feed.run(stop.clone()), upkeep, orphans, self.run_inboxes(&stop));
     }
 }
 
@@ -134,6 +148,7 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(keys::routes())
         .merge(organisations::routes())
         .merge(ladders::routes())
+        .merge(uploads::routes())
         .merge(jobs::routes())
         .merge(playback::routes())
         .merge(clips::routes())
@@ -182,6 +197,7 @@ pub fn routes(api: Shared) -> Router {
         })
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, TIMEOUT))
+        .merge(uploads::part_routes())
         .layer(cors(&api.config))
         .layer(middleware::from_fn(answer::name_and_log))
         .with_state(api)
@@ -197,7 +213,7 @@ fn cors(config: &Config) -> CorsLayer {
     let named = |name: &'static str| axum::http::HeaderName::from_static(name);
     CorsLayer::new()
         .allow_origin(allowed)
-        .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_methods([Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE])
         .allow_headers([
             header::AUTHORIZATION,
             header::CONTENT_TYPE,

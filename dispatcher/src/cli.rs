@@ -22,6 +22,7 @@ const EXAMPLES: &str = "Examples:
   dispatcher local                                the whole fleet on this machine
   dispatcher submit match.mp4 --follow            hand in a match and watch it being made
   dispatcher submit s3://matches/final.mov        a match in S3
+  dispatcher upload match.mp4                     send a match to a fleet elsewhere (TOUCHLINE_SERVER, TOUCHLINE_KEY)
   dispatcher jobs                                 what there is
   dispatcher why 0192f                            what a job waits for (the first letters of its id are enough)
   dispatcher focus 0192f 43:10                    this minute first
@@ -58,6 +59,8 @@ pub enum Verb {
     },
     /// Hand in a job
     Submit(SubmitArgs),
+    /// Upload files over the HTTP interface, and have them made watchable; again to go on where it was cut off
+    Upload(UploadArgs),
     /// List jobs, the newest first
     Jobs {
         /// Only those in this state
@@ -290,6 +293,35 @@ pub struct SubmitArgs {
     #[arg(long)]
     pub follow: bool,
     /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `upload`.
+#[derive(Clone, Debug, Args)]
+pub struct UploadArgs {
+    /// Files
+    #[arg(required = true)]
+    pub files: Vec<PathBuf>,
+    /// For people; the file's name when missing
+    #[arg(long)]
+    pub title: Option<String>,
+    /// Name of a ladder
+    #[arg(long, value_name = "NAME")]
+    pub ladder: Option<String>,
+    /// Only upload; make a job of it later
+    #[arg(long, conflicts_with_all = ["title", "ladder"])]
+    pub no_job: bool,
+    /// Address of the fleet; by default the local one of --dir
+    #[arg(long, value_name = "URL", env = "TOUCHLINE_SERVER")]
+    pub server: Option<String>,
+    /// API key; better in the variable, where other users of this machine do not see it
+    #[arg(long, value_name = "KEY", env = "TOUCHLINE_KEY", hide_env_values = true)]
+    pub key: Option<String>,
+    /// Parts on their way at once
+    #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub parallel: u32,
+    /// Print JSON, a line for each part
     #[arg(long)]
     pub json: bool,
 }

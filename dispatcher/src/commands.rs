@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 use crate::api::{self, Api};
-use crate::cli::{Cli, FleetArgs, SubmitArgs, Verb};
+use crate::cli::{Cli, FleetArgs, SubmitArgs, UploadArgs, Verb};
 use crate::dispatch::{DispatchError, Dispatcher};
 use crate::http;
 use crate::local::{self, LocalError};
@@ -48,6 +48,9 @@ pub enum CommandError {
     /// Local mode.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// An upload.
+    #[error(transparent)]
+    Upload(#[from] crate::upload::UploadError),
     /// What was typed.
     #[error("{0}")]
     Usage(String),
@@ -87,6 +90,7 @@ impl CommandError {
             Self::Store(e) | Self::Dispatch(DispatchError::Store(e)) if e.is_transient() => 3,
             Self::Dispatch(_) | Self::Io { .. } => 3,
             Self::Local(e) => e.exit_code(),
+            Self::Upload(e) => e.exit_code(),
             Self::Store(_) => 4,
             Self::JobFailed { .. } => 5,
             Self::Stopped => 130,
@@ -145,6 +149,7 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
         Verb::Serve => serve(&fleet).await,
         Verb::Migrate { worker_login } => migrate(&fleet, worker_login.as_deref()).await,
         Verb::Submit(args) => submit(&fleet, args).await,
+        Verb::Upload(args) => upload(&fleet, &args).await,
         Verb::Jobs { state, limit, json } => {
             let state = state.map(|word| JobState::from_word(&word).ok_or_else(|| unknown_state(&word))).transpose()?;
             let jobs = open(&fleet)?.1.jobs(state, limit).await?;
@@ -249,7 +254,7 @@ fn print(text: &str) {
     }
 }
 
-fn print_json<T: Serialize>(value: &T) {
+pub(crate) fn print_json<T: Serialize>(value: &T) {
     match serde_json::to_string(value) {
         Ok(text) => print(&text),
         Err(error) => tracing::error!(%error, "printing JSON"),
@@ -360,6 +365,25 @@ async fn listen(
         let (served, ()) = tokio::join!(http::serve(listener, routes, stop.clone()), api.run(stop));
         served
     }))
+}
+
+async fn upload(fleet: &FleetArgs, args: &UploadArgs) -> Result<(), CommandError> {
+    let dir = if fleet.config.is_none() { local_dir(fleet).ok() } else { None };
+    let place = crate::upload::find(args, dir.as_deref())?;
+    let done = |uploaded: crate::upload::Uploaded| {
+        if args.json {
+            print_json(&serde_json::json!({ "event": "completed", "file": uploaded.path, "upload": uploaded.upload }));
+        } else {
+            print(&uploaded.id);
+        }
+    };
+    match crate::upload::run(args, place, stop_signal(), done).await? {
+        Some(()) => Ok(()),
+        None => {
+            eprintln!("stopped; run the same command again to go on where it was");
+            Err(CommandError::Stopped)
+        }
+    }
 }
 
 async fn migrate(args: &FleetArgs, worker_login: Option<&str>) -> Result<(), CommandError> {

@@ -35,6 +35,9 @@ pub enum DispatchError {
     /// The output store.
     #[error(transparent)]
     Objects(#[from] fleet::objects::ObjectError),
+    /// An inbox belongs to nobody.
+    #[error("no organisation {0}, to which an inbox belongs; make it first")]
+    NoOrganisation(String),
 }
 
 /// One region's queue.
@@ -321,7 +324,7 @@ impl Dispatcher {
 }
 
 /// Repeats a turn until `stop`: at once while it finds work, else after `every`, and later when it fails.
-async fn repeat<F, T>(stop: &watch::Receiver<bool>, name: &str, every: Duration, mut turn: F)
+pub(crate) async fn repeat<F, T>(stop: &watch::Receiver<bool>, name: &str, every: Duration, mut turn: F)
 where
     F: FnMut() -> T,
     T: Future<Output = Result<bool, DispatchError>>,

@@ -16,4 +16,5 @@ pub mod pages;
 pub mod publisher;
 pub mod routing;
 pub mod sweep;
+pub mod upload;
 pub mod why;

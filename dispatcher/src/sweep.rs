@@ -18,14 +18,14 @@ pub struct Retention {
     pub rows: Duration,
     /// Objects that lost attempts left: a day after the job ended, when no writer of it can be alive.
     pub orphans: Duration,
-    /// Uploads in parts: a day.
+    /// Uploads in parts: longer than any that people send lives ([`crate::api`]), should theirs lie in the same place.
     pub uploads: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { rows: DAY * 30, orphans: DAY, uploads: DAY }
+        Self { rows: DAY * 30, orphans: DAY, uploads: DAY * 15 }
     }
 }
 

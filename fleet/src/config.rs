@@ -12,7 +12,7 @@ use crate::objects::{BucketSettings, Buckets, ObjectStore, StoreLocation};
 use crate::queue::{PostgresQueue, Queue, SqsQueue};
 use crate::store::{Store, StoreOptions};
 
-pub use api::{ApiConfig, JwtConfig, SIGNING_SECRET};
+pub use api::{ApiConfig, InboxConfig, JwtConfig, SIGNING_SECRET};
 
 /// Variable that holds the database's address when the file does not: it contains a password.
 pub const DATABASE_URL: &str = "TOUCHLINE_DATABASE_URL";
@@ -192,6 +192,21 @@ impl Config {
             .map_or(self.regions[0].name.as_str(), |r| r.name.as_str())
     }
 
+    /// Whether an `s3://` address lies where the fleet keeps presentations or uploads: what is there belongs to all
+    /// organisations, and what is made there must not become work again.
+    #[must_use]
+    pub fn keeps(&self, address: &str) -> bool {
+        let places = [Some(&self.output), self.api.uploads.as_ref()];
+        places.into_iter().flatten().any(|place| match place.parse() {
+            Ok(StoreLocation::S3 { bucket, prefix }) => {
+                let root =
+                    if prefix.is_empty() { format!("s3://{bucket}/") } else { format!("s3://{bucket}/{prefix}/") };
+                address.starts_with(&root)
+            }
+            _ => false,
+        })
+    }
+
     /// The store, for a program of this name.
     ///
     /// # Errors
@@ -248,6 +263,22 @@ mod tests {
         let config = Config::parse("test", SMALL).unwrap();
         assert_eq!(config.timing, Timing::default());
         assert_eq!(config.home_region("/matches/final.mp4"), "local");
+    }
+
+    #[test]
+    fn the_fleet_knows_its_own_places() {
+        let text =
+            "output = 's3://media/out'\n[api]\nuploads = 's3://uploads'\n[[regions]]\nname = 'a'\nqueue = 'postgres'\n";
+        let config = Config::parse("test", text).unwrap();
+        for (address, own) in [
+            ("s3://media/out/org/job/master.m3u8", true),
+            ("s3://media/outside.mp4", false),
+            ("s3://uploads/org/upload/final.mp4", true),
+            ("s3://uploads-of-others/x", false),
+            ("/srv/media/out/x", false),
+        ] {
+            assert_eq!(config.keeps(address), own, "{address}");
+        }
     }
 
     #[test]

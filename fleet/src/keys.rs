@@ -39,6 +39,18 @@ pub fn picture(index: u64, attempt: i32) -> String {
     format!("pic_{index:05}_a{attempt}.jpg")
 }
 
+/// Key of an uploaded file. Its name is kept as far as every store, shell and console takes it.
+#[must_use]
+pub fn upload(organisation: Uuid, upload: Uuid, filename: &str) -> String {
+    const LONGEST: usize = 100;
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let plain: Vec<char> = filename.chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    // The end of a long name, with the extension. No name that begins with a dot.
+    let name: String = plain[plain.len().saturating_sub(LONGEST)..].iter().collect();
+    let name = name.trim_start_matches('.');
+    format!("{organisation}/{upload}/{}", if name.is_empty() { "file" } else { name })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,6 +61,15 @@ mod tests {
         assert_eq!(init(b"same"), init(b"same"));
         assert_ne!(init(b"same"), init(b"samf"));
         let id = Uuid::nil();
+        for (name, kept) in [
+            ("final.mp4", "final.mp4"),
+            ("Spiel Größe/../#1?.mov", "Spiel_Gr__e_.._1_.mov"),
+            ("..", "file"),
+            ("", "file"),
+        ] {
+            assert_eq!(upload(id, id, name), format!("{id}/{id}/{kept}"), "{name}");
+        }
+        assert!(upload(id, id, &format!("{}.mp4", "é".repeat(500))).ends_with("_.mp4"));
         assert!(job_prefix(id, id, 2).starts_with(&job_prefix(id, id, 1)));
     }
 }

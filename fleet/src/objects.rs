@@ -6,6 +6,7 @@ mod key;
 mod meta;
 mod s3;
 mod settings;
+mod uploads;
 
 use std::fmt::Debug;
 use std::time::Duration;
@@ -18,7 +19,13 @@ pub use conformance::conformance;
 pub use folder::FolderStore;
 pub use meta::meta_for;
 pub use s3::{S3Options, S3Store};
-pub use settings::{BucketSettings, Buckets, StoreLocation, open};
+pub use settings::{BucketSettings, Buckets, StoreLocation, open, open_uploads};
+#[doc(hidden)]
+pub use uploads::uploads_conformance;
+pub use uploads::{
+    Completion, LARGEST_UPLOAD, MOST_PARTS, Multipart, Part, PartBody, PartError, PartReceiver, PartTarget, Received,
+    SMALLEST_PART, Uploads, part_size,
+};
 
 /// Version of an object's bytes, as the store names it; compared, never read.
 #[derive(Clone, Debug, PartialEq, Eq)]

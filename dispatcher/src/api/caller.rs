@@ -39,6 +39,18 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// The dispatcher itself, at work for an organisation.
+    pub(super) fn dispatcher(organisation: Uuid) -> Self {
+        Self {
+            organisation,
+            actor: "dispatcher".to_owned(),
+            counted_as: String::new(),
+            key: None,
+            request: String::new(),
+            scopes: BTreeSet::new(),
+        }
+    }
+
     /// Whether the caller has a scope. `ops` does not contain the others: who operates the fleet does not act for a club.
     pub(super) fn has(&self, scope: Scope) -> bool {
         self.scopes.contains(&scope)

@@ -306,15 +306,15 @@ async fn create(
     Ok((StatusCode::CREATED, Json(Job::of(&row, caller.has(Scope::Ops)))))
 }
 
-/// Enters a job within the organisation's limits. The caller commits.
-pub(super) async fn accept(
-    api: &Api,
-    tenant: &Tenant,
-    tx: &mut PgConnection,
-    caller: &Caller,
-    source: Source,
-    settings: &JobSettings,
-) -> Result<Uuid, Problem> {
+/// Settings that this fleet can follow.
+pub(super) struct Settings {
+    ladder: fleet::ladder::Ladder,
+    encoder: String,
+    region: Option<String>,
+}
+
+/// Reads settings, so that whoever asks for a job later hears of mistakes now.
+pub(super) fn check_settings(api: &Api, settings: &JobSettings) -> Result<Settings, Problem> {
     let now = OffsetDateTime::now_utc();
     if let Some(at) = settings.ready_by
         && (at < now || at > now + time::Duration::days(366))
@@ -325,17 +325,31 @@ pub(super) async fn accept(
     if !["auto", "nvenc", "x264"].contains(&encoder) {
         return Err(Problem::invalid("encoder", "give auto, nvenc or x264"));
     }
-    let home_region = match &settings.region {
-        None => api.config.home_region(&source.address).to_owned(),
-        Some(name) => match api.config.region(name) {
-            Some(region) => region.name.clone(),
-            None => {
-                let names: Vec<&str> = api.config.regions.iter().map(|r| r.name.as_str()).collect();
-                return Err(Problem::invalid("region", format!("there are {}", names.join(", "))));
-            }
-        },
-    };
-    let ladder = named_ladder(settings.ladder.as_deref().unwrap_or(profiles::DEFAULT))?;
+    if let Some(name) = &settings.region
+        && api.config.region(name).is_none()
+    {
+        let names: Vec<&str> = api.config.regions.iter().map(|r| r.name.as_str()).collect();
+        return Err(Problem::invalid("region", format!("there are {}", names.join(", "))));
+    }
+    text("title", settings.title.as_deref().unwrap_or_default(), 500)?;
+    Ok(Settings {
+        ladder: named_ladder(settings.ladder.as_deref().unwrap_or(profiles::DEFAULT))?,
+        encoder: encoder.to_owned(),
+        region: settings.region.clone(),
+    })
+}
+
+/// Enters a job within the organisation's limits. The caller commits.
+pub(super) async fn accept(
+    api: &Api,
+    tenant: &Tenant,
+    tx: &mut PgConnection,
+    caller: &Caller,
+    source: Source,
+    settings: &JobSettings,
+) -> Result<Uuid, Problem> {
+    let Settings { ladder, encoder, region } = check_settings(api, settings)?;
+    let home_region = region.unwrap_or_else(|| api.config.home_region(&source.address).to_owned());
     let title = text("title", settings.title.as_deref().unwrap_or(&source.name), 500)?;
     within_limits(tenant, tx).await?;
     let job = NewJob {
@@ -344,7 +358,7 @@ pub(super) async fn accept(
         source: source.address,
         ladder,
         upload: source.upload,
-        encoder: encoder.to_owned(),
+        encoder,
         home_region,
         ready_by: settings.ready_by,
     };

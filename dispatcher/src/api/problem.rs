@@ -107,6 +107,16 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", title)
     }
 
+    /// Whether it is ours, and may be over when the request comes again.
+    pub(super) fn is_ours(&self) -> bool {
+        self.status >= 500
+    }
+
+    /// Code and title, to be kept.
+    pub(super) fn short(&self) -> serde_json::Value {
+        serde_json::json!({ "code": self.code, "title": self.title })
+    }
+
     /// The same, with seconds after which it is worth trying again.
     pub(crate) fn after(mut self, seconds: u64) -> Self {
         self.0.retry_after = Some(seconds);
@@ -117,6 +127,12 @@ impl Problem {
     pub(super) fn of_request(mut self, name: &str) -> Self {
         self.0.request_id = Some(name.to_owned());
         self
+    }
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.code, self.title)
     }
 }
 

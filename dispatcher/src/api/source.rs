@@ -43,6 +43,9 @@ impl Source {
         // Who operates the machine may read what the machine can; nobody else.
         let is_owner = api.config.api.local_sources && caller.has(Scope::Ops);
         let allowed = is_allowed(text, &api.config.api, is_owner).map_err(|why| Problem::invalid("source", why))?;
+        if api.config.keeps(allowed) {
+            return Err(Problem::invalid("source", "that place is the fleet's own; name uploads by their id"));
+        }
         let name = allowed.split(['?', '#']).next().and_then(|s| s.rsplit('/').next()).unwrap_or_default();
         Ok(Self { name: name.chars().take(200).collect(), address: allowed.to_owned(), upload: None })
     }

@@ -43,6 +43,40 @@ pub struct ApiConfig {
     pub proxy_media: bool,
     /// Tokens of another platform that are accepted.
     pub jwt: Option<JwtConfig>,
+    /// Buckets whose new objects become jobs by themselves.
+    pub inbox: Vec<InboxConfig>,
+}
+
+/// A queue of SQS to which a bucket sends the notices of its new objects (S3 event notifications, `s3:ObjectCreated:*`).
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InboxConfig {
+    /// URL of the queue, or its name.
+    pub queue: String,
+    /// Region of the queue, where it is given by its name; that of the AWS settings when missing.
+    #[serde(default)]
+    pub region: Option<String>,
+    /// Name of the organisation that owns what comes.
+    pub organisation: String,
+    /// Ladder of the jobs; the usual one when missing.
+    #[serde(default)]
+    pub ladder: Option<String>,
+    /// Only keys that begin with this.
+    #[serde(default)]
+    pub prefix: String,
+    /// Only keys that end with one of these, whatever their case, for example `.mp4`; all when there are none.
+    #[serde(default)]
+    pub suffixes: Vec<String>,
+}
+
+impl InboxConfig {
+    /// Whether a key is one that is wanted.
+    #[must_use]
+    pub fn wants(&self, key: &str) -> bool {
+        let lower = key.to_lowercase();
+        let ends = |suffix: &String| lower.ends_with(&suffix.to_lowercase());
+        key.starts_with(&self.prefix) && (self.suffixes.is_empty() || self.suffixes.iter().any(ends))
+    }
 }
 
 impl Default for ApiConfig {
@@ -60,6 +94,7 @@ impl Default for ApiConfig {
             http_sources: false,
             proxy_media: false,
             jwt: None,
+            inbox: Vec::new(),
         }
     }
 }
@@ -142,6 +177,17 @@ impl ApiConfig {
                 ));
             }
         }
+        for (i, inbox) in self.inbox.iter().enumerate() {
+            if inbox.queue.is_empty() || inbox.organisation.is_empty() {
+                problems.push(format!("api.inbox[{i}]: give queue and organisation"));
+            }
+            if self.inbox[..i].iter().any(|other| other.queue == inbox.queue && other.region == inbox.region) {
+                problems.push(format!(
+                    "api.inbox[{i}].queue: {} is there twice; its notices go to one of them",
+                    inbox.queue
+                ));
+            }
+        }
         if let Some(jwt) = &self.jwt
             && jwt.secret.is_none() == jwt.jwks_url.is_none()
         {
@@ -154,6 +200,27 @@ impl ApiConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_inbox_takes_what_its_filter_says() {
+        let inbox = |prefix: &str, suffixes: &[&str]| InboxConfig {
+            queue: "q".to_owned(),
+            region: None,
+            organisation: "club".to_owned(),
+            ladder: None,
+            prefix: prefix.to_owned(),
+            suffixes: suffixes.iter().map(|&s| s.to_owned()).collect(),
+        };
+        assert!(inbox("", &[]).wants("any"));
+        let filtered = inbox("matches/", &[".mp4", ".MOV"]);
+        for (key, wanted) in
+            [("matches/a.MP4", true), ("matches/b.mov", true), ("matches/a.mp4.part", false), ("other/a.mp4", false)]
+        {
+            assert_eq!(filtered.wants(key), wanted, "{key}");
+        }
+        let twice = ApiConfig { inbox: vec![filtered.clone(), filtered], ..ApiConfig::default() };
+        assert_eq!(twice.problems().len(), 1);
+    }
 
     #[test]
     fn an_interface_without_a_secret_is_refused() {

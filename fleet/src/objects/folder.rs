@@ -1,8 +1,10 @@
 //! A folder as object store. An object is written beside its place and renamed into it, under a lock that holds between
 //! processes: shared by writers without a condition, alone for one with a condition and for deletions.
 //!
-//! Nothing is synced: what was written shortly before a power failure may be lost or empty. Types and cache rules are not
+//! Nothing but uploads in parts is synced: what was written shortly before a power failure may be lost or empty. Types and cache rules are not
 //! kept; whoever serves the folder derives them from the key ([`meta_for`](super::meta_for)).
+
+mod uploads;
 
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -175,6 +177,7 @@ fn from_io(key: &str, error: &io::Error) -> ObjectError {
             ObjectError::Forbidden { key: key.to_owned() }
         }
         io::ErrorKind::InvalidFilename | io::ErrorKind::InvalidInput => invalid(key, error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => unavailable(key, "no space is left"),
         _ => unavailable(key, error.to_string()),
     }
 }
@@ -290,7 +293,7 @@ impl ObjectStore for FolderStore {
 
     async fn abort_stale_uploads(&self, older_than: Duration) -> Result<u64, ObjectError> {
         self.blocking("", move |s, _| {
-            let mut aborted = 0;
+            let mut aborted = s.abort_stale_parts(older_than).map_err(|e| from_io("", &e))?;
             for entry in fs::read_dir(s.root.join(STATE)).map_err(|e| from_io("", &e))?.flatten() {
                 let is_part = entry.path().extension().is_some_and(|e| e == "part");
                 let age = entry.metadata().ok().and_then(|m| m.modified().ok()).and_then(|m| m.elapsed().ok());

@@ -8,6 +8,7 @@
 
 mod delete;
 mod fault;
+mod multipart;
 mod upload;
 
 use std::path::Path;

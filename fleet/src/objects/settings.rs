@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::Mutex;
 
 use super::key::{self, invalid, unavailable};
-use super::{FolderStore, ObjectError, ObjectStore, S3Options, S3Store};
+use super::{FolderStore, ObjectError, ObjectStore, S3Options, S3Store, Uploads};
 
 /// The region of a bucket when none is configured: where S3 answers for every bucket, if only with a redirect.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -249,6 +249,14 @@ impl FromStr for StoreLocation {
 /// A folder cannot be made, or [`ObjectError::Invalid`] when something is wrong with the settings of a bucket. Whether
 /// the bucket is there is not asked before it is used.
 pub async fn open(location: &StoreLocation, buckets: &Buckets) -> Result<Arc<dyn ObjectStore>, ObjectError> {
+    Ok(open_uploads(location, buckets).await?)
+}
+
+/// Opens a store that also takes uploads in parts.
+///
+/// # Errors
+/// As [`open`].
+pub async fn open_uploads(location: &StoreLocation, buckets: &Buckets) -> Result<Arc<dyn Uploads>, ObjectError> {
     match location {
         StoreLocation::Folder(path) => {
             let (path, name) = (path.clone(), path.display().to_string());

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use fleet::objects::FolderStore;
+use bytes::Bytes;
+use fleet::objects::{FolderStore, Part, PartTarget, Uploads};
 use fleet::queue::{Message, PostgresQueue, Queue, QueueError};
 use fleet::store::{Store, StoreOptions};
 use serde_json::Value;
@@ -80,8 +81,58 @@ async fn s3_keeps_what_every_store_promises() {
     fleet::objects::conformance(&aws::store(&endpoint, "eu-central-1", &bucket, "deep/prefix é")).await;
 }
 
+/// Sends bytes to an address as a client of the API does; the status of the answer.
+async fn put(client: &reqwest::Client, url: &str, headers: &[(String, String)], bytes: Bytes) -> u16 {
+    let request = headers.iter().fold(client.put(url), |request, (name, value)| request.header(name, value));
+    request.body(bytes).send().await.map_or(0, |answer| answer.status().as_u16())
+}
+
+#[tokio::test]
+async fn s3_takes_uploads_as_every_store() {
+    let endpoint = LocalStack::shared().endpoint();
+    let bucket = aws::unique("story");
+    aws::bucket(&endpoint, "eu-central-1", &bucket).await;
+    let store = aws::store(&endpoint, "eu-central-1", &bucket, "deep/prefix é");
+    let client = reqwest::Client::new();
+    let put = async |url: &str, headers: &[(String, String)], bytes| put(&client, url, headers, bytes).await;
+    fleet::objects::uploads_conformance(&store, put).await;
+}
+
+#[tokio::test]
+async fn an_address_is_good_for_one_part_and_for_a_time() {
+    let endpoint = LocalStack::shared().endpoint();
+    let bucket = aws::unique("story");
+    aws::bucket(&endpoint, "eu-central-1", &bucket).await;
+    let store = aws::store(&endpoint, "eu-central-1", &bucket, "");
+    let client = reqwest::Client::new();
+    let upload = store.begin("match.mp4", 9 << 20, "video/mp4", false).await.unwrap();
+    let part = Part { number: 2, sha256: None };
+    let address = async |valid| match store.target(&upload, &part, valid).await.unwrap() {
+        PartTarget::Address { url, headers } => (url, headers),
+        PartTarget::Receiver => panic!("a bucket has addresses"),
+    };
+    let bytes = Bytes::from(vec![7; 1 << 20]);
+    let (url, headers) = address(Duration::from_secs(3600)).await;
+    for foreign in [url.replace("partNumber=2", "partNumber=1"), url.replace("match.mp4", "other.mp4")] {
+        assert_ne!(foreign, url);
+        assert_eq!(put(&client, &foreign, &headers, bytes.clone()).await, 403);
+    }
+    assert_eq!(put(&client, &url, &headers, bytes.clone()).await, 200);
+
+    let (url, headers) = address(Duration::from_secs(1)).await;
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while put(&client, &url, &headers, bytes.clone()).await != 403 {
+        assert!(std::time::Instant::now() < until, "the address does not expire");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(store.abort(&upload).await.unwrap());
+}
+
 #[tokio::test]
 async fn a_folder_on_another_file_system_keeps_what_every_store_promises() {
     let dir = tempfile::Builder::new().tempdir_in("/dev/shm").unwrap();
-    fleet::objects::conformance(&FolderStore::open(dir.path()).unwrap()).await;
+    let store = FolderStore::open(dir.path()).unwrap();
+    fleet::objects::conformance(&store).await;
+    let no_address = async |_: &str, _: &[(String, String)], _| panic!("a folder has no addresses");
+    fleet::objects::uploads_conformance(&store, no_address).await;
 }

@@ -7,6 +7,14 @@ async fn a_folder_keeps_what_every_store_promises() {
 }
 
 #[tokio::test]
+async fn a_folder_takes_uploads_as_every_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = FolderStore::open(dir.path()).unwrap();
+    let no_address = async |_: &str, _: &[(String, String)], _| panic!("a folder has no addresses");
+    super::super::uploads_conformance(&store, no_address).await;
+}
+
+#[tokio::test]
 async fn keys_that_lead_out_of_the_folder_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("outside"), "x").unwrap();

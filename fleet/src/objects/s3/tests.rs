@@ -8,6 +8,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::super::meta_for;
+use super::super::uploads::{Completion, Part, PartTarget, Uploads};
 use super::*;
 
 /// What a client asked for; headers by lower-case name.
@@ -254,4 +255,43 @@ async fn a_failed_upload_in_parts_is_aborted() {
     let (outcome, lines) = upload(403).await;
     assert!(matches!(outcome, Err(ObjectError::Forbidden { .. })), "{outcome:?}");
     assert!(lines.last().unwrap().starts_with("DELETE"), "{lines:?}");
+}
+
+const BEGUN: &str = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>";
+
+#[tokio::test]
+async fn a_store_that_takes_no_checksums_takes_uploads_without() {
+    let server = Server::start(|_, request| match request.headers.contains_key("x-amz-checksum-algorithm") {
+        true => refusal(501, "NotImplemented"),
+        false => answer(200, "", BEGUN),
+    })
+    .await;
+    let upload = server.store.begin("k.mp4", 10, "video/mp4", true).await.unwrap();
+    assert!(!upload.checksums);
+    let (part, hour) = (Part { number: 1, sha256: None }, Duration::from_secs(3600));
+    let PartTarget::Address { url, .. } = server.store.target(&upload, &part, hour).await.unwrap() else {
+        panic!("a bucket has addresses");
+    };
+    assert!(url.contains("uploadId=u") && url.contains("SignedHeaders=content-length%3Bhost"), "{url}");
+    assert_eq!(server.lines().len(), 2, "signing asks nobody");
+}
+
+#[tokio::test]
+async fn an_upload_that_was_completed_unheard_is_complete() {
+    let parts =
+        "<ListPartsResult><Part><PartNumber>1</PartNumber><ETag>\"e\"</ETag><Size>10</Size></Part></ListPartsResult>";
+    for (size, is_done) in [(10, true), (9, false)] {
+        let server = Server::start(move |number, request| match (number, request.line.split(' ').next()) {
+            (0, _) => answer(200, "", BEGUN),
+            (1, _) => answer(200, "", parts),
+            // The first answer to completing it is lost.
+            (2, _) => None,
+            (_, Some("POST")) => refusal(404, "NoSuchUpload"),
+            _ => Some(format!("HTTP/1.1 200 S\r\nETag: \"e\"\r\nContent-Length: {size}\r\n\r\n")),
+        })
+        .await;
+        let upload = server.store.begin("k.mp4", 10, "video/mp4", false).await.unwrap();
+        let outcome = server.store.complete(&upload).await;
+        assert_eq!(matches!(&outcome, Ok(Completion::Done(facts)) if facts.size == 10), is_done, "{outcome:?}");
+    }
 }

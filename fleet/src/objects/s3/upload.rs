@@ -64,7 +64,7 @@ impl S3Store {
             .await?;
         let outcome = self.upload_parts(&Upload { key, full: &full, path, size, id: &id }).await;
         if outcome.is_err()
-            && let Err(error) = self.abort(key, &full, &id).await
+            && let Err(error) = self.abort_upload(key, &full, &id).await
         {
             tracing::warn!(key, "An upload in parts was not aborted and is left for the sweep: {error}");
         }
@@ -122,7 +122,7 @@ impl S3Store {
     }
 
     /// Gives up an upload in parts; whether there was one.
-    async fn abort(&self, key: &str, full: &str, id: &str) -> Result<bool, ObjectError> {
+    pub(super) async fn abort_upload(&self, key: &str, full: &str, id: &str) -> Result<bool, ObjectError> {
         let aborted = self
             .retry(key, 0, || async {
                 let request = self.client.abort_multipart_upload().bucket(&self.bucket).key(full).upload_id(id);
@@ -152,7 +152,7 @@ impl S3Store {
                 let (Some(full), Some(id)) = (upload.key(), upload.upload_id()) else { continue };
                 // A store that does not keep to the prefix must not cost others their uploads.
                 let Some(key) = full.strip_prefix(&self.prefix) else { continue };
-                if when(upload.initiated()) <= limit && self.abort(key, full, id).await? {
+                if when(upload.initiated()) <= limit && self.abort_upload(key, full, id).await? {
                     aborted += 1;
                 }
             }

@@ -1,0 +1,389 @@
+//! Uploads: who sends what, and how far it is. Which parts have arrived is asked of the object store alone.
+//!
+//! `open` → `completing` → `completed`, or `open` → `aborted` or `expired`. While an upload is being completed nobody aborts
+//! it; whoever finds it so after a crash completes it again, which changes nothing that was done.
+
+mod upkeep;
+
+use sqlx::types::Json;
+use sqlx::{PgConnection, Row};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::{StoreError, Tenant, seconds, signed, unsigned};
+use crate::objects::Multipart;
+
+/// State of an upload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UploadState {
+    /// Parts are being sent.
+    Open,
+    /// Somebody makes the object of the parts.
+    Completing,
+    /// The object is there.
+    Completed,
+    /// Given up by its owner.
+    Aborted,
+    /// Given up because nothing came for too long.
+    Expired,
+}
+
+impl UploadState {
+    /// The word in the database.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Completing => "completing",
+            Self::Completed => "completed",
+            Self::Aborted => "aborted",
+            Self::Expired => "expired",
+        }
+    }
+
+    fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Open, Self::Completing, Self::Completed, Self::Aborted, Self::Expired];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+/// An upload to be.
+#[derive(Clone, Debug)]
+pub struct NewUpload<'a> {
+    /// Id.
+    pub id: Uuid,
+    /// The file's name.
+    pub filename: &'a str,
+    /// MIME type.
+    pub content_type: &'a str,
+    /// Names the file on the client's side.
+    pub fingerprint: Option<&'a str>,
+    /// As the object store began it.
+    pub multipart: &'a Multipart,
+    /// The object's address, as a job names its source.
+    pub source: &'a str,
+    /// The job that completion starts.
+    pub job_request: Option<serde_json::Value>,
+    /// Seconds until it expires, unless it goes on.
+    pub expires_after: std::time::Duration,
+}
+
+/// An upload.
+#[derive(Clone, Debug)]
+pub struct UploadRow {
+    /// Id.
+    pub id: Uuid,
+    /// Owner.
+    pub organisation: Uuid,
+    /// State.
+    pub state: UploadState,
+    /// The file's name.
+    pub filename: String,
+    /// MIME type.
+    pub content_type: String,
+    /// Names the file on the client's side.
+    pub fingerprint: Option<String>,
+    /// As the object store began it; holds the size.
+    pub multipart: Multipart,
+    /// The object's address, as a job names its source.
+    pub source: String,
+    /// Bytes that had arrived when somebody last asked.
+    pub received_bytes: u64,
+    /// The job that completion starts.
+    pub job_request: Option<serde_json::Value>,
+    /// The job that it started.
+    pub job: Option<Uuid>,
+    /// Why it started none.
+    pub job_problem: Option<serde_json::Value>,
+    /// When it was begun.
+    pub created_at: OffsetDateTime,
+    /// When it expires, unless it goes on.
+    pub expires_at: OffsetDateTime,
+}
+
+impl sqlx::FromRow<'_, sqlx::postgres::PgRow> for UploadRow {
+    fn from_row(row: &sqlx::postgres::PgRow) -> Result<Self, sqlx::Error> {
+        let word: String = row.try_get("state")?;
+        let state = UploadState::from_word(&word)
+            .ok_or_else(|| sqlx::Error::ColumnDecode { index: "state".to_owned(), source: word.into() })?;
+        Ok(Self {
+            id: row.try_get("id")?,
+            organisation: row.try_get("organisation_id")?,
+            state,
+            filename: row.try_get("filename")?,
+            content_type: row.try_get("content_type")?,
+            fingerprint: row.try_get("fingerprint")?,
+            multipart: Multipart {
+                key: row.try_get("object_key")?,
+                id: row.try_get("multipart_id")?,
+                size: unsigned(row.try_get("size_bytes")?),
+                part_size: unsigned(row.try_get("part_size_bytes")?).max(1),
+                checksums: row.try_get("checksums")?,
+            },
+            source: row.try_get("source")?,
+            received_bytes: unsigned(row.try_get("received_bytes")?),
+            job_request: row.try_get("job_request")?,
+            job: row.try_get("job_id")?,
+            job_problem: row.try_get("job_problem")?,
+            created_at: row.try_get("created_at")?,
+            expires_at: row.try_get("expires_at")?,
+        })
+    }
+}
+
+/// Which uploads a list shows, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct UploadFilter {
+    /// Only those in one of these states; all when empty.
+    pub states: Vec<UploadState>,
+    /// Only those after this one in the list: when it was begun, and its id.
+    pub after: Option<(OffsetDateTime, Uuid)>,
+    /// At most this many.
+    pub limit: u32,
+}
+
+/// Columns of [`UploadRow`].
+macro_rules! upload_columns {
+    () => {
+        "id, organisation_id, state, filename, content_type, fingerprint, size_bytes, part_size_bytes, checksums, source, \
+         object_key, multipart_id, received_bytes, job_request, job_id, job_problem, created_at, expires_at"
+    };
+}
+use upload_columns;
+
+impl Tenant {
+    /// The upload under way of this file. While it is open, the job that it starts becomes the one that is wanted now.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn upload_under_way(
+        &self,
+        tx: &mut PgConnection,
+        fingerprint: &str,
+        size: u64,
+        job: Option<&serde_json::Value>,
+    ) -> Result<Option<UploadRow>, StoreError> {
+        let sql = concat!(
+            "update touchline.uploads set job_request = case state when 'open' then $3 else job_request end
+             where fingerprint = $1 and size_bytes = $2 and state in ('open', 'completing') returning ",
+            upload_columns!()
+        );
+        Ok(self.store().query_as(sql).bind(fingerprint).bind(signed(size)).bind(job).fetch_optional(tx).await?)
+    }
+
+    /// Makes everybody who enters an upload of this organisation wait for the end of the transaction, so that their sizes
+    /// add up.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_uploads(&self, tx: &mut PgConnection) -> Result<(), StoreError> {
+        self.store()
+            .query("select pg_advisory_xact_lock(hashtextextended('touchline uploads ' || $1, 0))")
+            .bind(self.organisation().to_string())
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Enters an upload. `None` when one of the same file is under way.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn create_upload(
+        &self,
+        tx: &mut PgConnection,
+        upload: &NewUpload<'_>,
+    ) -> Result<Option<UploadRow>, StoreError> {
+        let sql = concat!(
+            "insert into touchline.uploads (id, organisation_id, filename, content_type, fingerprint, size_bytes,
+                part_size_bytes, checksums, source, object_key, multipart_id, job_request, expires_at)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, now() + make_interval(secs => $13))
+             on conflict do nothing returning ",
+            upload_columns!()
+        );
+        Ok(self
+            .store()
+            .query_as(sql)
+            .bind(upload.id)
+            .bind(self.organisation())
+            .bind(upload.filename)
+            .bind(upload.content_type)
+            .bind(upload.fingerprint)
+            .bind(signed(upload.multipart.size))
+            .bind(signed(upload.multipart.part_size))
+            .bind(upload.multipart.checksums)
+            .bind(upload.source)
+            .bind(&upload.multipart.key)
+            .bind(&upload.multipart.id)
+            .bind(&upload.job_request)
+            .bind(seconds(upload.expires_after))
+            .fetch_optional(tx)
+            .await?)
+    }
+
+    /// An upload, if there is one.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn upload(&self, tx: &mut PgConnection, id: Uuid) -> Result<Option<UploadRow>, StoreError> {
+        let sql = concat!("select ", upload_columns!(), " from touchline.uploads where id = $1");
+        Ok(self.store().query_as(sql).bind(id).fetch_optional(tx).await?)
+    }
+
+    /// As [`upload`](Self::upload); nobody else changes it until the end of the transaction.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn lock_upload(&self, tx: &mut PgConnection, id: Uuid) -> Result<Option<UploadRow>, StoreError> {
+        let sql = concat!("select ", upload_columns!(), " from touchline.uploads where id = $1 for update");
+        Ok(self.store().query_as(sql).bind(id).fetch_optional(tx).await?)
+    }
+
+    /// A page of uploads.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn uploads(&self, filter: &UploadFilter) -> Result<Vec<UploadRow>, StoreError> {
+        let (after_time, after_id) = filter.after.unzip();
+        let states: Vec<&str> = filter.states.iter().map(|state| state.as_str()).collect();
+        let sql = concat!(
+            "select ",
+            upload_columns!(),
+            " from touchline.uploads where (cardinality($1::text[]) = 0 or state = any($1))
+                and ($2::timestamptz is null or (created_at, id) < ($2, $3))
+             order by created_at desc, id desc limit $4"
+        );
+        let mut tx = self.begin().await?;
+        Ok(self
+            .store()
+            .query_as(sql)
+            .bind(states)
+            .bind(after_time)
+            .bind(after_id)
+            .bind(i64::from(filter.limit))
+            .fetch_all(&mut *tx)
+            .await?)
+    }
+
+    /// Notes that an upload goes on: it expires `expires_after` from now, but no later than `at_most` after it was begun.
+    /// `false` when it is not open any more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn upload_goes_on(
+        &self,
+        tx: &mut PgConnection,
+        id: Uuid,
+        expires_after: std::time::Duration,
+        at_most: std::time::Duration,
+    ) -> Result<bool, StoreError> {
+        let done = self
+            .store()
+            .query(
+                "update touchline.uploads set progressed_at = now(), expires_at = greatest(expires_at,
+                    least(now() + make_interval(secs => $2), created_at + make_interval(secs => $3)))
+                 where id = $1 and state = 'open'",
+            )
+            .bind(id)
+            .bind(seconds(expires_after))
+            .bind(seconds(at_most))
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Notes how many bytes have arrived.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_received(&self, tx: &mut PgConnection, id: Uuid, bytes: u64) -> Result<(), StoreError> {
+        self.store()
+            .query(
+                "update touchline.uploads set received_bytes = $2, progressed_at = now()
+                 where id = $1 and state = 'open' and received_bytes <> $2",
+            )
+            .bind(id)
+            .bind(signed(bytes))
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Begins to complete an upload that is open, or goes on to. `false` when it is neither.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn begin_completing(&self, tx: &mut PgConnection, id: Uuid) -> Result<bool, StoreError> {
+        let done = self
+            .store()
+            .query(
+                "update touchline.uploads set state = 'completing', progressed_at = now()
+                 where id = $1 and state in ('open', 'completing')",
+            )
+            .bind(id)
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Opens an upload again that could not be completed, because parts are missing.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reopen_upload(&self, tx: &mut PgConnection, id: Uuid) -> Result<(), StoreError> {
+        self.store()
+            .query("update touchline.uploads set state = 'open' where id = $1 and state = 'completing'")
+            .bind(id)
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    /// The object is there: notes that, with the job or why there is none, and tells of it. Whoever calls has locked the
+    /// row and found it `completing`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn finish_upload(
+        &self,
+        tx: &mut PgConnection,
+        upload: &UploadRow,
+        job: Option<Uuid>,
+        job_problem: Option<&serde_json::Value>,
+    ) -> Result<(), StoreError> {
+        let data = serde_json::json!({
+            "upload_id": upload.id, "filename": upload.filename, "size_bytes": upload.multipart.size,
+        });
+        self.store()
+            .query(
+                "with upload as (
+                    update touchline.uploads set state = 'completed', finished_at = now(), received_bytes = size_bytes,
+                        job_id = $2, job_problem = $3 where id = $1 and state = 'completing' returning organisation_id)
+                 insert into touchline.events (organisation_id, job_id, type, data)
+                 select organisation_id, $2, 'upload.completed', $4 from upload",
+            )
+            .bind(upload.id)
+            .bind(job)
+            .bind(job_problem)
+            .bind(Json(data))
+            .execute(tx)
+            .await?;
+        Ok(())
+    }
+
+    /// Ends an upload that is open as aborted or expired. `false` when it is not open. The object store is told
+    /// afterwards, at the latest of what [`Store::unswept_uploads`](super::Store::unswept_uploads) gives.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_upload(&self, tx: &mut PgConnection, id: Uuid, how: UploadState) -> Result<bool, StoreError> {
+        let done = self
+            .store()
+            .query("update touchline.uploads set state = $2, finished_at = now() where id = $1 and state = 'open'")
+            .bind(id)
+            .bind(how.as_str())
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
