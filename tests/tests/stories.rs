@@ -4,6 +4,8 @@
 
 #[path = "stories/api.rs"]
 mod api;
+#[path = "stories/browser.rs"]
+mod browser;
 #[path = "stories/chaos.rs"]
 mod chaos;
 #[path = "stories/coded.rs"]

@@ -15,10 +15,16 @@ export async function checkAccessibility(page, where) {
     await page.evaluate(() => Promise.allSettled(document.getAnimations().map((a) => a.finished)));
     // `evaluate` is not held back by the content security policy of the page, a script element would be.
     await page.evaluate(SOURCE);
-    const result = await page.evaluate((values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values } }), RULES);
+    const result = await page.evaluate(
+      (values) => globalThis.axe.run(document, { runOnly: { type: 'tag', values } }),
+      RULES,
+    );
     const findings = result.violations.filter((v) => v.impact === 'serious' || v.impact === 'critical');
     if (findings.length > 0) {
-      const text = findings.map((v) => `${v.id} (${v.impact}): ${v.help}\n${v.nodes.map((n) => `  ${n.html}\n  ${n.failureSummary}`).join('\n')}`);
+      const text = findings.map(
+        (v) =>
+          `${v.id} (${v.impact}): ${v.help}\n${v.nodes.map((n) => `  ${n.html}\n  ${n.failureSummary}`).join('\n')}`,
+      );
       throw new Error(`${where}, ${colorScheme}: ${text.join('\n')}`);
     }
     passed += result.passes.length;

@@ -6,7 +6,13 @@ import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const ARGS = [
-  '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync',
+  '--no-sandbox',
+  '--disable-gpu',
+  '--disable-quic',
+  '--no-first-run',
+  '--disable-background-networking',
+  '--disable-component-update',
+  '--disable-sync',
   // Playback must be able to begin without a person.
   '--autoplay-policy=no-user-gesture-required',
 ];
@@ -49,7 +55,10 @@ export class Browser {
     page.on('pageerror', (error) => this.complaints.push(error.message));
     page.on('console', (message) => {
       // What the network does while it is cut is part of the story.
-      if (message.type() === 'error' && !/net::ERR_(INTERNET_DISCONNECTED|FAILED|NETWORK_CHANGED)/.test(message.text())) {
+      if (
+        message.type() === 'error' &&
+        !/net::ERR_(INTERNET_DISCONNECTED|FAILED|NETWORK_CHANGED)/.test(message.text())
+      ) {
         this.complaints.push(message.text());
       }
     });
@@ -58,7 +67,12 @@ export class Browser {
   /** Cut (`offline`), slow (bytes a second) or as it is. */
   async network({ offline = false, upload = -1 } = {}) {
     this.session ??= await this.context.newCDPSession(this.page);
-    await this.session.send('Network.emulateNetworkConditions', { offline, latency: 0, downloadThroughput: -1, uploadThroughput: upload });
+    await this.session.send('Network.emulateNetworkConditions', {
+      offline,
+      latency: 0,
+      downloadThroughput: -1,
+      uploadThroughput: upload,
+    });
   }
 
   async close() {

@@ -6,12 +6,14 @@ import { Browser, DESK, check, settings, tell } from './browser.mjs';
 import { jobOf, plays, signIn, uploadThroughACut } from './steps.mjs';
 
 const given = settings();
-const VIDEO = '.stage video';
+const VIDEO = '.watch-main video, .shared video';
+const CLIP = 'dialog video';
 
 await tell('coach', DESK, async (browser, facts) => {
   const { page } = browser;
   const shot = (name) => page.screenshot({ path: join(given.shots, `coach-${name}.png`) });
-  const accessible = async (where) => (facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, where)));
+  const accessible = async (where) =>
+    (facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, where)));
 
   await page.goto(given.base);
   await accessible('sign in');
@@ -66,7 +68,10 @@ async function scrub(page, facts, shot) {
     await page.mouse.move(line.x + line.width * share, line.y + line.height / 2);
     const picture = page.locator('.preview-picture');
     await picture.waitFor();
-    const { image, position } = await picture.evaluate((p) => ({ image: p.style.backgroundImage, position: p.style.backgroundPosition }));
+    const { image, position } = await picture.evaluate((p) => ({
+      image: p.style.backgroundImage,
+      position: p.style.backgroundPosition,
+    }));
     const loads = await page.evaluate(async (css) => {
       const img = new Image();
       img.src = css.slice(5, -2);
@@ -110,10 +115,10 @@ async function clip(page, facts, shot) {
   await page.getByLabel('Title').fill('First chance');
   await page.getByRole('button', { name: 'Save clip' }).click();
   await page.getByRole('button', { name: 'Play clip First chance' }).click();
-  const at = await plays(page, '.clip-video', 0.5);
+  const at = await plays(page, CLIP, 0.5);
   facts.clip_played_to_s = at;
   await shot('7-clip');
-  await page.waitForFunction(() => document.querySelector('.clip-video')?.paused === true, undefined, { timeout: 30_000 });
+  await page.waitForFunction((css) => document.querySelector(css)?.paused === true, CLIP, { timeout: 30_000 });
   await page.getByRole('button', { name: 'Close' }).click();
 }
 

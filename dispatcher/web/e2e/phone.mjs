@@ -6,12 +6,15 @@ import { PHONE, check, settings, tell } from './browser.mjs';
 import { plays, signIn, uploadThroughACut } from './steps.mjs';
 
 const given = settings();
-const VIDEO = '.stage video';
+const VIDEO = '.watch-main video, .shared video';
+const CLIP = 'dialog video';
 
 await tell('phone', PHONE, async (browser, facts) => {
   const { page } = browser;
   const look = async (name) => {
-    const overflow = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+    const overflow = await page.evaluate(
+      () => document.documentElement.scrollWidth - document.documentElement.clientWidth,
+    );
     check(overflow <= 0, `${name}: the page is ${overflow} px wider than the window`);
     await page.screenshot({ path: join(given.shots, `phone-${name}.png`) });
     facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, name));
@@ -31,15 +34,23 @@ await tell('phone', PHONE, async (browser, facts) => {
   await plays(page, VIDEO, 0.5);
   check(line.height >= 24, `the line is ${line.height} px high: too little for a finger`);
 
-  const buttons = await page.locator('.controls button').evaluateAll((all) => all.filter((b) => b.offsetParent !== null).map((b) => b.getBoundingClientRect()).map((r) => Math.min(r.width, r.height)));
+  const buttons = await page.locator('.controls button').evaluateAll((all) =>
+    all
+      .filter((b) => b.offsetParent !== null)
+      .map((b) => b.getBoundingClientRect())
+      .map((r) => Math.min(r.width, r.height)),
+  );
   check(Math.min(...buttons) >= 40, `a control is ${Math.min(...buttons)} px small`);
 
   await page.getByRole('button', { name: 'Start here' }).tap();
   await plays(page, VIDEO, 2);
   await page.getByRole('button', { name: 'End here' }).tap();
   await page.getByRole('button', { name: 'Save clip' }).tap();
-  await page.getByRole('button', { name: /^Play clip/ }).first().tap();
-  facts.clip_played_to_s = await plays(page, '.clip-video', 0.5);
+  await page
+    .getByRole('button', { name: /^Play clip/ })
+    .first()
+    .tap();
+  facts.clip_played_to_s = await plays(page, CLIP, 0.5);
   await look('4-clip');
   await page.getByRole('button', { name: 'Close' }).tap();
 

@@ -62,7 +62,10 @@ function Header() {
   useEffect(() => {
     if (!bearer) return;
     // A key that is refused signs out by itself; without a network the pages say so where it matters.
-    call<Me>('/v1/me').then((who) => (me.value = who), () => undefined);
+    call<Me>('/v1/me').then(
+      (who) => (me.value = who),
+      () => undefined,
+    );
   }, [bearer]);
   const current = (page: string) => (route.value.page === page ? { 'aria-current': 'page' as const } : {});
   return (
@@ -97,7 +100,10 @@ function ThemeMenu() {
     onSelect: () => (theme.value = value),
   });
   return (
-    <Menu label="Appearance" choices={[choice('As the system', 'system'), choice('Light', 'light'), choice('Dark', 'dark')]}>
+    <Menu
+      label="Appearance"
+      choices={[choice('As the system', 'system'), choice('Light', 'light'), choice('Dark', 'dark')]}
+    >
       <Icon name={theme.value === 'dark' ? 'moon' : 'sun'} />
     </Menu>
   );

@@ -8,6 +8,8 @@ import './styles/parts.css';
 import './styles/frame.css';
 import './styles/matches.css';
 import './styles/watch.css';
+import './styles/player.css';
+import './styles/clips.css';
 import './styles/fleet.css';
 import './theme';
 

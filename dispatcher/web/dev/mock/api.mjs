@@ -8,8 +8,12 @@ export async function answer(world, request, response, url) {
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
   const raw = Buffer.concat(chunks);
-  const send = (status, body) => response.writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json' }).end(body === undefined ? '' : JSON.stringify(body));
-  const refuse = (status, code, title) => send(status, { type: 'about:blank', title, status, code, request_id: 'mock' });
+  const send = (status, body) =>
+    response
+      .writeHead(status, { 'content-type': status < 400 ? 'application/json' : 'application/problem+json' })
+      .end(body === undefined ? '' : JSON.stringify(body));
+  const refuse = (status, code, title) =>
+    send(status, { type: 'about:blank', title, status, code, request_id: 'mock' });
   const at = `${request.method} ${url.pathname}`;
 
   const put = /^PUT \/v1\/parts\/([\w-]+)\/(\d+)$/.exec(at);
@@ -22,7 +26,9 @@ export async function answer(world, request, response, url) {
   const shared = /^GET \/v1\/shared\/([\w-]+)$/.exec(at);
   if (shared) {
     const job = world.jobs.find((j) => j.id === shared[1]);
-    return job ? send(200, { ...playback(job), offset_s: null, length_s: null }) : refuse(404, 'not_found', 'There is no such share.');
+    return job
+      ? send(200, { ...playback(job), offset_s: null, length_s: null })
+      : refuse(404, 'not_found', 'There is no such share.');
   }
   if (request.headers.authorization !== `Bearer ${KEY}`) return refuse(401, 'unauthorized', 'This key is not valid.');
   const body = raw.length > 0 ? JSON.parse(raw.toString()) : {};
@@ -38,9 +44,21 @@ export async function answer(world, request, response, url) {
   }
   if (at === 'GET /v1/jobs') return send(200, list(world, url.searchParams));
   if (at === 'POST /v1/uploads') return send(201, world.begin(body));
-  if (at === 'GET /v1/uploads') return send(200, { items: world.uploads.filter((u) => u.state === url.searchParams.get('state')), next_cursor: null });
+  if (at === 'GET /v1/uploads')
+    return send(200, {
+      items: world.uploads.filter((u) => u.state === url.searchParams.get('state')),
+      next_cursor: null,
+    });
   const upload = /^(\w+) \/v1\/uploads\/([\w-]+)(?:\/(\w+))?$/.exec(at);
-  if (upload) return uploads(world, upload[1], world.uploads.find((u) => u.id === upload[2]), upload[3], body, send);
+  if (upload)
+    return uploads(
+      world,
+      upload[1],
+      world.uploads.find((u) => u.id === upload[2]),
+      upload[3],
+      body,
+      send,
+    );
   const job = /^(\w+) \/v1\/jobs\/([\w-]+)(?:\/(\w+))?$/.exec(at);
   const found = job && world.jobs.find((j) => j.id === job[2]);
   if (found) return jobs(world, `${job[1]} ${job[3] ?? ''}`.trim(), found, body, send);
@@ -56,7 +74,11 @@ function me(world) {
     organisation: { id: 'club', name: 'Rovers FC', tier: 'club', weight: 1 },
     scopes: ['jobs:read', 'jobs:write', 'uploads:write', 'clips:write', 'usage:read', 'ops'],
     limits: { concurrent_jobs: 8, minutes_a_month: 6000, storage_bytes: 500e9, largest_file_bytes: 100e9 },
-    usage: { minutes_this_month: 1240, storage_bytes: 83e9, active_jobs: world.jobs.filter((j) => j.state === 'running').length },
+    usage: {
+      minutes_this_month: 1240,
+      storage_bytes: 83e9,
+      active_jobs: world.jobs.filter((j) => j.state === 'running').length,
+    },
   };
 }
 
@@ -73,14 +95,30 @@ function playback(job) {
   const watch_url = job.playable ? `${base}/watch.m3u8` : null;
   const master_url = complete ? `${base}/master.m3u8` : null;
   return {
-    url: master_url ?? watch_url, watch_url, master_url, poster_url: job.playable ? `${base}/poster.jpg` : null,
-    thumbnails_url: job.playable ? `${base}/thumbnails.vtt` : null, complete, watchable_ms, duration_ms, frame_rate, title, expires_at: new Date(Date.now() + 3.6e6).toISOString(),
+    url: master_url ?? watch_url,
+    watch_url,
+    master_url,
+    poster_url: job.playable ? `${base}/poster.jpg` : null,
+    thumbnails_url: job.playable ? `${base}/thumbnails.vtt` : null,
+    complete,
+    watchable_ms,
+    duration_ms,
+    frame_rate,
+    title,
+    expires_at: new Date(Date.now() + 3.6e6).toISOString(),
   };
 }
 
 function uploads(world, method, upload, action, body, send) {
   if (action === 'parts') {
-    const part = (p) => ({ number: p.number, size_bytes: 0, url: `/v1/parts/${upload.id}/${p.number}`, method: 'PUT', headers: {}, expires_at: upload.expires_at });
+    const part = (p) => ({
+      number: p.number,
+      size_bytes: 0,
+      url: `/v1/parts/${upload.id}/${p.number}`,
+      method: 'PUT',
+      headers: {},
+      expires_at: upload.expires_at,
+    });
     return send(200, { parts: body.parts.map(part) });
   }
   if (action === 'complete') world.complete(upload);
@@ -91,15 +129,26 @@ function uploads(world, method, upload, action, body, send) {
 function jobs(world, act, job, body, send) {
   const share = { url: `/watch#${job.id}`, expires_at: new Date(Date.now() + 6e8).toISOString() };
   switch (act) {
-    case 'GET': return send(200, job);
-    case 'GET playback': return send(200, playback(job));
-    case 'GET why': return send(200, { state: job.state, reasons: ['All machines are busy with matches that came first.'] });
-    case 'GET clips': return send(200, { items: world.clips.filter((c) => c.job_id === job.id), next_cursor: null });
-    case 'POST clips': return send(201, world.clip(job, body));
-    case 'POST share': return send(200, share);
-    case 'POST cancel': world.change(job, 'cancelled', { state: 'cancelled' }); return send(200, job);
-    case 'POST retry': world.change(job, 'retried', { state: 'planning', failure: null, progress: 0 }); return send(200, job);
-    default: return send(200, job);
+    case 'GET':
+      return send(200, job);
+    case 'GET playback':
+      return send(200, playback(job));
+    case 'GET why':
+      return send(200, { state: job.state, reasons: ['All machines are busy with matches that came first.'] });
+    case 'GET clips':
+      return send(200, { items: world.clips.filter((c) => c.job_id === job.id), next_cursor: null });
+    case 'POST clips':
+      return send(201, world.clip(job, body));
+    case 'POST share':
+      return send(200, share);
+    case 'POST cancel':
+      world.change(job, 'cancelled', { state: 'cancelled' });
+      return send(200, job);
+    case 'POST retry':
+      world.change(job, 'retried', { state: 'planning', failure: null, progress: 0 });
+      return send(200, job);
+    default:
+      return send(200, job);
   }
 }
 

@@ -4,12 +4,20 @@ import { readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { extname, join, normalize } from 'node:path';
 
-const TYPES = { '.m3u8': 'application/vnd.apple.mpegurl', '.mp4': 'video/mp4', '.m4s': 'video/mp4', '.jpg': 'image/jpeg', '.vtt': 'text/vtt' };
+const TYPES = {
+  '.m3u8': 'application/vnd.apple.mpegurl',
+  '.mp4': 'video/mp4',
+  '.m4s': 'video/mp4',
+  '.jpg': 'image/jpeg',
+  '.vtt': 'text/vtt',
+};
 
 export function readPresentation(folder) {
   const master = readFileSync(join(folder, 'master.m3u8'), 'utf8');
   const first = /^(\S+)\/index\.m3u8$/m.exec(master)?.[1];
-  const durations = [...readFileSync(join(folder, first, 'index.m3u8'), 'utf8').matchAll(/#EXTINF:([\d.]+)/g)].map((m) => Number(m[1]));
+  const durations = [...readFileSync(join(folder, first, 'index.m3u8'), 'utf8').matchAll(/#EXTINF:([\d.]+)/g)].map(
+    (m) => Number(m[1]),
+  );
   return { folder, durations, duration_ms: Math.round(durations.reduce((a, b) => a + b, 0) * 1000) };
 }
 

@@ -33,7 +33,10 @@ async function run(jobId: string | null, listener: Listener, stop: AbortSignal):
     stop.addEventListener('abort', abort, { once: true });
     let watchdog = setTimeout(abort, SILENCE);
     try {
-      const headers: Record<string, string> = { accept: 'text/event-stream', authorization: `Bearer ${key.value ?? ''}` };
+      const headers: Record<string, string> = {
+        accept: 'text/event-stream',
+        authorization: `Bearer ${key.value ?? ''}`,
+      };
       if (lastId !== null) headers['last-event-id'] = lastId;
       const path = jobId === null ? '/v1/events' : `/v1/events?job_id=${encodeURIComponent(jobId)}`;
       const response = await fetch(path, { headers, signal: attempt.signal, cache: 'no-store' });

@@ -2,7 +2,15 @@
 
 import type { Job, JobEvent, JobState } from './types';
 
-const STATES: readonly string[] = ['queued', 'planning', 'running', 'publishing', 'succeeded', 'failed', 'cancelled'] satisfies JobState[];
+const STATES: readonly string[] = [
+  'queued',
+  'planning',
+  'running',
+  'publishing',
+  'succeeded',
+  'failed',
+  'cancelled',
+] satisfies JobState[];
 
 export function progressed(job: Job, event: JobEvent): Job {
   const { state, watchable_ms, progress } = event.data;

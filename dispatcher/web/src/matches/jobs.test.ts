@@ -7,7 +7,14 @@ vi.stubGlobal('localStorage', { getItem: () => null });
 vi.stubGlobal('addEventListener', () => undefined);
 const { apply } = await import('./jobs');
 
-const event = (changes: Partial<JobEvent>): JobEvent => ({ type: 'job.progress', at: '', job_id: aJob().id, data: {}, job: null, ...changes });
+const event = (changes: Partial<JobEvent>): JobEvent => ({
+  type: 'job.progress',
+  at: '',
+  job_id: aJob().id,
+  data: {},
+  job: null,
+  ...changes,
+});
 const all = () => true;
 
 describe('apply', () => {
@@ -29,6 +36,8 @@ describe('apply', () => {
   it('keeps quiet about matches further down the list', () => {
     const list = [aJob()];
     expect(apply(list, event({ job_id: 'unknown', data: { progress: 1 } }), all)).toBe(list);
-    expect(apply(list, event({ type: 'job.succeeded', job_id: 'unknown', job: aJob({ id: 'unknown' }) }), all)).toBe(list);
+    expect(apply(list, event({ type: 'job.succeeded', job_id: 'unknown', job: aJob({ id: 'unknown' }) }), all)).toBe(
+      list,
+    );
   });
 });

@@ -42,8 +42,14 @@ async function ask(state: JobState | null, cursor: string | null, stop?: AbortSi
 }
 
 /** Asks all questions, remembers where they go on, and gives the answers with what is `known`, the newest first. */
-async function askAll(questions: { state: JobState | null; cursor: string | null }[], known: Job[], stop: AbortSignal): Promise<void> {
-  const pages = await Promise.all(questions.map(async ({ state, cursor }) => ({ state, page: await ask(state, cursor, stop) })));
+async function askAll(
+  questions: { state: JobState | null; cursor: string | null }[],
+  known: Job[],
+  stop: AbortSignal,
+): Promise<void> {
+  const pages = await Promise.all(
+    questions.map(async ({ state, cursor }) => ({ state, page: await ask(state, cursor, stop) })),
+  );
   const found = new Map([...known, ...pages.flatMap(({ page }) => page.items)].map((job) => [job.id, job]));
   jobs.value = [...found.values()].sort((a, b) => b.created_at.localeCompare(a.created_at));
   cursors.value = pages.flatMap(({ state, page }) => (page.next_cursor ? [{ state, cursor: page.next_cursor }] : []));
@@ -51,14 +57,20 @@ async function askAll(questions: { state: JobState | null; cursor: string | null
 
 /** Reads the list anew; an older answer that is still on its way is dropped. */
 export async function load(): Promise<void> {
-  await renew(STATES[filter.value].map((state) => ({ state, cursor: null })), () => []);
+  await renew(
+    STATES[filter.value].map((state) => ({ state, cursor: null })),
+    () => [],
+  );
 }
 
 export async function more(): Promise<void> {
   await renew(cursors.value, () => jobs.value ?? []);
 }
 
-async function renew(questions: { state: JobState | null; cursor: string | null }[], known: () => Job[]): Promise<void> {
+async function renew(
+  questions: { state: JobState | null; cursor: string | null }[],
+  known: () => Job[],
+): Promise<void> {
   request.abort();
   request = new AbortController();
   const { signal: stop } = request;
@@ -75,7 +87,10 @@ export function follow(): () => void {
   return listen(null, {
     onEvent: (event) => {
       jobs.value = jobs.value && apply(jobs.value, event, matches);
-      if (event.job && (event.type === 'job.succeeded' || event.type === 'job.failed' || event.type === 'job.playable')) {
+      if (
+        event.job &&
+        (event.type === 'job.succeeded' || event.type === 'job.failed' || event.type === 'job.playable')
+      ) {
         announce(`${event.job.title}: ${say(event.job).long}`);
       }
     },
@@ -89,7 +104,10 @@ export function follow(): () => void {
 
 function matches(job: Job): boolean {
   const words = query.value.trim().toLowerCase();
-  return STATES[filter.value].some((state) => state === null || state === job.state) && job.title.toLowerCase().includes(words);
+  return (
+    STATES[filter.value].some((state) => state === null || state === job.state) &&
+    job.title.toLowerCase().includes(words)
+  );
 }
 
 /** The list after an event. */

@@ -14,7 +14,7 @@ const FILTERS: [Filter, string][] = [
   ['all', 'All'],
   ['work', 'In progress'],
   ['ready', 'Ready'],
-  ['failed', 'Not finished'],
+  ['failed', 'Stopped'],
 ];
 
 export function MatchesPage() {
@@ -39,7 +39,11 @@ export function MatchesPage() {
           </button>
         </div>
       )}
-      {!isLive.value && !listError.value && <p class="banner">The connection is lost. What you see may be old; it is renewed when the connection is back.</p>}
+      {!isLive.value && !listError.value && (
+        <p class="banner">
+          The connection is lost. What you see may be old; it is renewed when the connection is back.
+        </p>
+      )}
       {list === null && !listError.value && <p class="muted pad">Loading</p>}
       {list && list.length > 0 && (
         <ul class="rows" aria-label="Matches">
@@ -107,11 +111,16 @@ function FirstSteps() {
     <ol class="steps" aria-label="How it works">
       <li>
         <strong>Add the video</strong>
-        <span class="muted">From a phone, camcorder or drone, as it came from the camera. A cut connection costs nothing: the upload goes on where it stopped.</span>
+        <span class="muted">
+          From a phone, camcorder or drone, as it came from the camera. A cut connection costs nothing: the upload goes
+          on where it stopped.
+        </span>
       </li>
       <li>
         <strong>Watch at once</strong>
-        <span class="muted">The first minute is ready long before the last. Skip ahead, and that minute comes next.</span>
+        <span class="muted">
+          The first minute is ready long before the last. Skip ahead, and that minute comes next.
+        </span>
       </li>
       <li>
         <strong>Show your players</strong>

@@ -26,7 +26,8 @@ export function Row({ job }: { job: Job }) {
   const choices: Choice[] = [];
   if (may('jobs:write')) {
     if (isAtWork(job)) choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void act(job, 'cancel') });
-    if (job.state === 'failed' || job.state === 'cancelled') choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
+    if (job.state === 'failed' || job.state === 'cancelled')
+      choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
   }
   const share = job.duration_ms ? job.watchable_ms / job.duration_ms : 0;
   return (

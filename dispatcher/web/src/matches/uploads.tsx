@@ -37,7 +37,9 @@ function words(transfer: Transfer): string {
       const rate = transfer.bytesPerSecond.value;
       const left = transfer.secondsLeft.value;
       const again = transfer.isResumed.value ? 'Continued. ' : '';
-      return rate === null || left === null ? `${again}${amount}` : `${again}${amount}, ${bytes(rate)}/s, ${roughly(left)} left`;
+      return rate === null || left === null
+        ? `${again}${amount}`
+        : `${again}${amount}, ${bytes(rate)}/s, ${roughly(left)} left`;
     }
     case 'lost':
       return `The connection is lost. It goes on by itself when it is back. ${amount}`;
@@ -69,14 +71,28 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
           {words(transfer)}
         </p>
         {!isOver && (
-          <div class="upload-bar" role="progressbar" aria-label={`Upload of ${name}`} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.floor(share * 100)} aria-valuetext={`${percent(share)}, ${words(transfer)}`}>
+          <div
+            class="upload-bar"
+            role="progressbar"
+            aria-label={`Upload of ${name}`}
+            aria-valuemin={0}
+            aria-valuemax={100}
+            aria-valuenow={Math.floor(share * 100)}
+            aria-valuetext={`${percent(share)}, ${words(transfer)}`}
+          >
             <div class="upload-bar-fill" style={{ width: `${share * 100}%` }} />
           </div>
         )}
       </div>
       <div class="upload-actions">
         {(state === 'sending' || state === 'lost') && (
-          <button type="button" class="icon-button" aria-label={`Pause the upload of ${name}`} title="Pause" onClick={() => transfer.pause()}>
+          <button
+            type="button"
+            class="icon-button"
+            aria-label={`Pause the upload of ${name}`}
+            title="Pause"
+            onClick={() => transfer.pause()}
+          >
             <Icon name="pause" />
           </button>
         )}
@@ -114,14 +130,28 @@ function UnfinishedRow({ upload }: { upload: Upload }) {
       <div class="upload-text">
         <p class="upload-name">{titleOf(upload.filename)}</p>
         <p class="upload-words">
-          {percent(share)} of {bytes(upload.size_bytes)} had arrived. Choose <strong>{upload.filename}</strong> again to continue.
+          {percent(share)} of {bytes(upload.size_bytes)} had arrived. Choose <strong>{upload.filename}</strong> again to
+          continue.
         </p>
-        <div class="upload-bar" role="progressbar" aria-label={`Unfinished upload of ${upload.filename}`} aria-valuemin={0} aria-valuemax={100} aria-valuenow={Math.floor(share * 100)}>
+        <div
+          class="upload-bar"
+          role="progressbar"
+          aria-label={`Unfinished upload of ${upload.filename}`}
+          aria-valuemin={0}
+          aria-valuemax={100}
+          aria-valuenow={Math.floor(share * 100)}
+        >
           <div class="upload-bar-fill" style={{ width: `${share * 100}%` }} />
         </div>
       </div>
       <div class="upload-actions">
-        <button type="button" class="icon-button" aria-label={`Discard the unfinished upload of ${upload.filename}`} title="Discard" onClick={() => void forget(upload)}>
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={`Discard the unfinished upload of ${upload.filename}`}
+          title="Discard"
+          onClick={() => void forget(upload)}
+        >
           <Icon name="close" />
         </button>
       </div>

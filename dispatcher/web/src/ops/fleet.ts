@@ -16,7 +16,10 @@ export const isPaused = signal(false);
 
 async function look(): Promise<void> {
   try {
-    const [now, failed] = await Promise.all([call<Fleet>('/v1/fleet'), call<Page<Job>>('/v1/jobs?all=true&state=failed&limit=10')]);
+    const [now, failed] = await Promise.all([
+      call<Fleet>('/v1/fleet'),
+      call<Page<Job>>('/v1/jobs?all=true&state=failed&limit=10'),
+    ]);
     fleet.value = now;
     troubles.value = failed.items;
     seenAt.value = new Date();

@@ -17,7 +17,12 @@ export function FleetPage() {
         <Heading text="Fleet" />
         <span class="grow" />
         {seenAt.value && <span class="muted small">Seen at {seenAt.value.toLocaleTimeString()}</span>}
-        <button type="button" class="button small" aria-pressed={isPaused.value} onClick={() => (isPaused.value = !isPaused.value)}>
+        <button
+          type="button"
+          class="button small"
+          aria-pressed={isPaused.value}
+          onClick={() => (isPaused.value = !isPaused.value)}
+        >
           {isPaused.value ? 'Go on' : 'Hold still'}
         </button>
       </div>

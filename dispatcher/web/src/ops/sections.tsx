@@ -54,7 +54,15 @@ function Figures({ figures }: { figures: Figure[] }) {
 export function Regions({ items }: { items: Region[] }) {
   const columns: Column<Region>[] = [
     { name: 'Region', cell: (r) => <strong>{r.name}</strong> },
-    { name: 'State', cell: (r) => (r.healthy ? <span class="state good">Healthy</span> : <span class="state bad">{r.reason || 'Does not answer'}</span>) },
+    {
+      name: 'State',
+      cell: (r) =>
+        r.healthy ? (
+          <span class="state good">Healthy</span>
+        ) : (
+          <span class="state bad">{r.reason || 'Does not answer'}</span>
+        ),
+    },
     { name: 'Workers', isNumber: true, cell: (r) => r.workers },
     { name: 'Slots', isNumber: true, cell: (r) => `${r.running} of ${r.slots}` },
     { name: 'Queued', isNumber: true, cell: (r) => r.queued },
@@ -63,13 +71,23 @@ export function Regions({ items }: { items: Region[] }) {
     columns.push(
       { name: 'Visible', isNumber: true, cell: (r) => r.queue?.visible },
       { name: 'In flight', isNumber: true, cell: (r) => r.queue?.in_flight },
-      { name: 'Dead', isNumber: true, cell: (r) => (r.queue && r.queue.dead > 0 ? <strong class="bad-text">{r.queue.dead}</strong> : r.queue?.dead) },
+      {
+        name: 'Dead',
+        isNumber: true,
+        cell: (r) => (r.queue && r.queue.dead > 0 ? <strong class="bad-text">{r.queue.dead}</strong> : r.queue?.dead),
+      },
     );
   }
   const hasDead = items.some((r) => (r.queue?.dead ?? 0) > 0);
   return (
     <>
-      <Table caption="Regions and their queues" columns={columns} items={items} keyOf={(r) => r.name} empty="No region is configured." />
+      <Table
+        caption="Regions and their queues"
+        columns={columns}
+        items={items}
+        keyOf={(r) => r.name}
+        empty="No region is configured."
+      />
       {hasDead && (
         <button type="button" class="button" onClick={() => void redrive()}>
           Queue dead messages again
@@ -85,12 +103,28 @@ export function Pools({ items }: { items: Pool[] }) {
     { name: 'Region', cell: (p) => p.region },
     { name: 'Instance', cell: (p) => <span class="mono">{p.instance_type}</span> },
     { name: 'Option', cell: (p) => (p.option === 'spot' ? 'Spot' : 'On demand') },
-    { name: 'Running', isNumber: true, cell: (p) => (p.booting > 0 ? `${p.running} + ${p.booting} booting` : p.running) },
+    {
+      name: 'Running',
+      isNumber: true,
+      cell: (p) => (p.booting > 0 ? `${p.running} + ${p.booting} booting` : p.running),
+    },
     { name: 'Limit', isNumber: true, cell: (p) => p.limit },
-    { name: 'Price an hour', isNumber: true, cell: (p) => (p.price_per_hour_usd === null ? '' : usd(p.price_per_hour_usd)) },
+    {
+      name: 'Price an hour',
+      isNumber: true,
+      cell: (p) => (p.price_per_hour_usd === null ? '' : usd(p.price_per_hour_usd)),
+    },
     { name: 'Note', cell: (p) => p.note ?? '' },
   ];
-  return <Table caption="Pools of capacity" columns={columns} items={items} keyOf={(p) => `${p.region}/${p.name}`} empty="No pools: workers on this machine start when there is work." />;
+  return (
+    <Table
+      caption="Pools of capacity"
+      columns={columns}
+      items={items}
+      keyOf={(p) => `${p.region}/${p.name}`}
+      empty="No pools: workers on this machine start when there is work."
+    />
+  );
 }
 
 export function Workers({ items }: { items: Worker[] }) {
@@ -104,8 +138,22 @@ export function Workers({ items }: { items: Worker[] }) {
       ),
     },
     { name: 'Where', cell: (w) => (w.pool ? `${w.pool}, ${w.region}` : w.region) },
-    { name: 'State', cell: (w) => <span class={`state ${w.state === 'ready' ? 'good' : w.state === 'gone' ? 'bad' : 'warn'}`}>{stateOf(w)}</span> },
-    { name: 'Busy', cell: (w) => <Meter name={`Slots of ${w.host}`} share={w.slots > 0 ? w.busy / w.slots : 0} text={`${w.busy} of ${w.slots}`} /> },
+    {
+      name: 'State',
+      cell: (w) => (
+        <span class={`state ${w.state === 'ready' ? 'good' : w.state === 'gone' ? 'bad' : 'warn'}`}>{stateOf(w)}</span>
+      ),
+    },
+    {
+      name: 'Busy',
+      cell: (w) => (
+        <Meter
+          name={`Slots of ${w.host}`}
+          share={w.slots > 0 ? w.busy / w.slots : 0}
+          text={`${w.busy} of ${w.slots}`}
+        />
+      ),
+    },
     { name: 'Encodes with', cell: (w) => w.backends.join(', ') },
     { name: 'GPU', cell: (w) => <GpuFigures gpu={w.gpu} host={w.host} /> },
     { name: 'Heard', cell: (w) => (w.silent_s < 2 ? 'just now' : `${Math.round(w.silent_s)} s ago`) },
@@ -119,7 +167,15 @@ export function Workers({ items }: { items: Worker[] }) {
         ),
     },
   ];
-  return <Table caption="Workers" columns={columns} items={items} keyOf={(w) => w.id} empty="No worker runs: there is no work." />;
+  return (
+    <Table
+      caption="Workers"
+      columns={columns}
+      items={items}
+      keyOf={(w) => w.id}
+      empty="No worker runs: there is no work."
+    />
+  );
 }
 
 function stateOf(worker: Worker): string {
@@ -134,8 +190,20 @@ function GpuFigures({ gpu, host }: { gpu: Gpu | null; host: string }) {
   return (
     <div class="gpu">
       <span>{gpu.name}</span>
-      {gpu.encoder_percent !== null && <Meter name={`Encoder of ${host}`} share={gpu.encoder_percent / 100} text={`Encoder ${Math.round(gpu.encoder_percent)} %`} />}
-      {gpu.decoder_percent !== null && <Meter name={`Decoder of ${host}`} share={gpu.decoder_percent / 100} text={`Decoder ${Math.round(gpu.decoder_percent)} %`} />}
+      {gpu.encoder_percent !== null && (
+        <Meter
+          name={`Encoder of ${host}`}
+          share={gpu.encoder_percent / 100}
+          text={`Encoder ${Math.round(gpu.encoder_percent)} %`}
+        />
+      )}
+      {gpu.decoder_percent !== null && (
+        <Meter
+          name={`Decoder of ${host}`}
+          share={gpu.decoder_percent / 100}
+          text={`Decoder ${Math.round(gpu.decoder_percent)} %`}
+        />
+      )}
       <span class="muted small">
         {gpu.sessions !== null && `${gpu.sessions} sessions`}
         {used !== null && gpu.total_bytes !== null && `, ${bytes(used)} of ${bytes(gpu.total_bytes)}`}

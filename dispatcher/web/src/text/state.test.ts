@@ -5,7 +5,13 @@ import { remaining, say } from './state';
 const now = Date.parse('2026-11-21T12:10:00Z');
 
 it('tells how much can be watched, and how long the rest takes', () => {
-  const job = aJob({ state: 'running', playable: true, progress: 0.25, watchable_ms: 754_000, planned_at: '2026-11-21T12:00:00Z' });
+  const job = aJob({
+    state: 'running',
+    playable: true,
+    progress: 0.25,
+    watchable_ms: 754_000,
+    planned_at: '2026-11-21T12:00:00Z',
+  });
   expect(say(job, now).long).toBe('The first 12:34 can be watched. 25 % is done, about 30 min left.');
 });
 

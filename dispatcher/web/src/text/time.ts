@@ -52,9 +52,14 @@ export function ago(iso: string, now = Date.now()): string {
   if (seconds < 45) return 'just now';
   if (seconds < 3600) return `${Math.max(1, Math.round(seconds / 60))} min ago`;
   const date = new Date(at);
-  if (seconds < 20 * 3600) return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' }).format(date);
+  if (seconds < 20 * 3600)
+    return new Intl.DateTimeFormat(undefined, { hour: '2-digit', minute: '2-digit' }).format(date);
   const sameYear = date.getFullYear() === new Date(now).getFullYear();
-  const style: Intl.DateTimeFormatOptions = { day: 'numeric', month: 'short', ...(sameYear ? {} : { year: 'numeric' }) };
+  const style: Intl.DateTimeFormatOptions = {
+    day: 'numeric',
+    month: 'short',
+    ...(sameYear ? {} : { year: 'numeric' }),
+  };
   return new Intl.DateTimeFormat(undefined, style).format(date);
 }
 

@@ -15,7 +15,13 @@ it('knows the same file again', async () => {
 
 it('tells files apart by name, time, beginning and end', async () => {
   const all = await Promise.all(
-    [file(), file(undefined, 'semi.mp4'), file(undefined, 'final.mp4', 8), file({ at: 0, to: 9 }), file({ at: 3 * MIB - 1, to: 9 })].map(fingerprint),
+    [
+      file(),
+      file(undefined, 'semi.mp4'),
+      file(undefined, 'final.mp4', 8),
+      file({ at: 0, to: 9 }),
+      file({ at: 3 * MIB - 1, to: 9 }),
+    ].map(fingerprint),
   );
   expect(new Set(all).size).toBe(all.length);
 });

@@ -7,7 +7,12 @@ import type { PartTarget } from '../api/types';
 const STALL = 30_000;
 
 /** @throws Unreachable when the connection breaks or stalls, Problem when the store refuses, AbortError when stopped. */
-export function put(target: PartTarget, body: Blob, onProgress: (bytes: number) => void, signal: AbortSignal): Promise<void> {
+export function put(
+  target: PartTarget,
+  body: Blob,
+  onProgress: (bytes: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(target.method, target.url);
@@ -41,7 +46,9 @@ export function put(target: PartTarget, body: Blob, onProgress: (bytes: number) 
 
 function refusal(status: number, text: string): Problem {
   const problem = readProblem(status, text);
-  return problem.code === 'unknown' ? new Problem(status, 'store', `The store refused a part (${status}).`, null) : problem;
+  return problem.code === 'unknown'
+    ? new Problem(status, 'store', `The store refused a part (${status}).`, null)
+    : problem;
 }
 
 /** Whether a fresh address can help: it expired, or the bytes were damaged on their way. */

@@ -6,7 +6,11 @@ const most = () => 1;
 describe('PartSchedule', () => {
   it('cuts a file into parts, the last one shorter', () => {
     const schedule = new PartSchedule(25, 10, []);
-    expect([1, 2, 3].map((n) => schedule.range(n))).toEqual([[0, 10], [10, 20], [20, 25]]);
+    expect([1, 2, 3].map((n) => schedule.range(n))).toEqual([
+      [0, 10],
+      [10, 20],
+      [20, 25],
+    ]);
   });
 
   it('sends three at once, in order, and the next when one is done', () => {

@@ -50,9 +50,19 @@ class Store implements Backend {
   upload(): Upload {
     const received = [...this.received].map((number) => ({ number, size_bytes: PART }));
     return {
-      id: 'u', state: this.state, filename: 'final.mp4', size_bytes: this.size, fingerprint: 'f', part_size_bytes: PART,
-      parts_total: Math.ceil(this.size / PART), received, received_bytes: received.length * PART, created_at: '', expires_at: '',
-      source: null, job_id: this.state === 'completed' ? 'j' : null,
+      id: 'u',
+      state: this.state,
+      filename: 'final.mp4',
+      size_bytes: this.size,
+      fingerprint: 'f',
+      part_size_bytes: PART,
+      parts_total: Math.ceil(this.size / PART),
+      received,
+      received_bytes: received.length * PART,
+      created_at: '',
+      expires_at: '',
+      source: null,
+      job_id: this.state === 'completed' ? 'j' : null,
     };
   }
 
@@ -64,7 +74,8 @@ class Store implements Backend {
 }
 
 const begin = (store: Store) => new Transfer(new File([new Uint8Array(store.size)], 'final.mp4'), store);
-const until = (transfer: Transfer, state: string) => vi.waitFor(() => expect(transfer.state.value).toBe(state), { timeout: 5000, interval: 5 });
+const until = (transfer: Transfer, state: string) =>
+  vi.waitFor(() => expect(transfer.state.value).toBe(state), { timeout: 5000, interval: 5 });
 
 describe('Transfer', () => {
   it('sends every part once and ends with a job', async () => {

@@ -112,7 +112,11 @@ export class Transfer {
 
   #adopt(upload: Upload): void {
     this.upload.value = upload;
-    this.#schedule = new PartSchedule(this.file.size, upload.part_size_bytes, upload.received.map((p) => p.number));
+    this.#schedule = new PartSchedule(
+      this.file.size,
+      upload.part_size_bytes,
+      upload.received.map((p) => p.number),
+    );
     this.sentBytes.value = this.#schedule.sentBytes;
   }
 

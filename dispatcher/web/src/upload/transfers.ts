@@ -29,7 +29,10 @@ const backend: Backend = {
   target: async (upload, number, body) => {
     const sha256 = await checksum(body);
     const part = sha256 === null ? { number } : { number, sha256 };
-    const answer = await call<{ parts: PartTarget[] }>(`/v1/uploads/${upload}/parts`, { method: 'POST', body: { parts: [part] } });
+    const answer = await call<{ parts: PartTarget[] }>(`/v1/uploads/${upload}/parts`, {
+      method: 'POST',
+      body: { parts: [part] },
+    });
     const target = answer.parts[0];
     if (!target) throw new Error(`no address for part ${number}`);
     return target;
@@ -48,7 +51,10 @@ async function checksum(body: Blob): Promise<string | null> {
 
 /** A name that people would give: without ending, with spaces. */
 export function titleOf(filename: string): string {
-  const bare = filename.replace(/\.[A-Za-z0-9]{2,5}$/, '').replace(/[_]+/g, ' ').trim();
+  const bare = filename
+    .replace(/\.[A-Za-z0-9]{2,5}$/, '')
+    .replace(/[_]+/g, ' ')
+    .trim();
   return bare || filename;
 }
 

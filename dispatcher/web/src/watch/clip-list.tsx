@@ -33,7 +33,10 @@ export function ClipList({ match }: { match: Match }) {
         now = await call<Clip>(`/v1/clips/${clip.id}`);
         replace(now);
       }
-      notice(now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : 'The file could not be made.', now.download?.state === 'failed');
+      notice(
+        now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : 'The file could not be made.',
+        now.download?.state === 'failed',
+      );
     } catch (error) {
       tell(error);
     }
@@ -53,19 +56,30 @@ export function ClipList({ match }: { match: Match }) {
       <h2 id="clips-title" class="panel-title">
         Clips
       </h2>
-      {clips.length === 0 && <p class="muted">No clips yet. Pause where something happens, mark start and end, and save.</p>}
+      {clips.length === 0 && (
+        <p class="muted">No clips yet. Pause where something happens, mark start and end, and save.</p>
+      )}
       <ul class="clips">
         {clips.map((clip) => {
           const state = clip.download?.state;
-          const choices: Choice[] = [{ label: 'Show in the match', onSelect: () => void match.player.seek(clip.start_s) }];
+          const choices: Choice[] = [
+            { label: 'Show in the match', onSelect: () => void match.player.seek(clip.start_s) },
+          ];
           if (may('clips:write')) {
             choices.push({ label: 'Share', onSelect: () => (sharing.value = clip) });
-            if (state === 'none' || state === 'failed') choices.push({ label: 'Make a file to download', onSelect: () => void prepare(clip) });
+            if (state === 'none' || state === 'failed')
+              choices.push({ label: 'Make a file to download', onSelect: () => void prepare(clip) });
             choices.push({ label: 'Delete', isDanger: true, onSelect: () => void remove(clip) });
           }
           return (
             <li key={clip.id} class="clip" data-clip={clip.id}>
-              <button type="button" class="icon-button" aria-label={`Play clip ${clip.title}`} title="Play" onClick={() => (playing.value = clip)}>
+              <button
+                type="button"
+                class="icon-button"
+                aria-label={`Play clip ${clip.title}`}
+                title="Play"
+                onClick={() => (playing.value = clip)}
+              >
                 <Icon name="play" />
               </button>
               <div class="clip-text">
@@ -76,7 +90,13 @@ export function ClipList({ match }: { match: Match }) {
                 </p>
               </div>
               {state === 'ready' && clip.download?.url && (
-                <a class="icon-button" href={clip.download.url} download={`${clip.title}.mp4`} aria-label={`Download ${clip.title}`} title="Download">
+                <a
+                  class="icon-button"
+                  href={clip.download.url}
+                  download={`${clip.title}.mp4`}
+                  aria-label={`Download ${clip.title}`}
+                  title="Download"
+                >
                   <Icon name="download" />
                 </a>
               )}
@@ -90,11 +110,18 @@ export function ClipList({ match }: { match: Match }) {
       {playing.value && (
         <ClipDialog
           clip={playing.value}
+          frameRate={match.job.value?.frame_rate ?? null}
           onOpen={() => match.player.pause()}
           onClose={() => (playing.value = null)}
         />
       )}
-      {sharing.value && <ShareDialog path={`/v1/clips/${sharing.value.id}/share`} title={sharing.value.title} onClose={() => (sharing.value = null)} />}
+      {sharing.value && (
+        <ShareDialog
+          path={`/v1/clips/${sharing.value.id}/share`}
+          title={sharing.value.title}
+          onClose={() => (sharing.value = null)}
+        />
+      )}
     </section>
   );
 }

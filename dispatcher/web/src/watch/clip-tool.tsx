@@ -54,7 +54,14 @@ export function ClipTool({ match, points, setPoint }: Props) {
       </div>
       <label class="field">
         <span>Title</span>
-        <input class="input" name="title" maxLength={200} placeholder={start === null ? 'What happens in it' : `Clip at ${clock(start)}`} value={title.value} onInput={(event) => (title.value = event.currentTarget.value)} />
+        <input
+          class="input"
+          name="title"
+          maxLength={200}
+          placeholder={start === null ? 'What happens in it' : `Clip at ${clock(start)}`}
+          value={title.value}
+          onInput={(event) => (title.value = event.currentTarget.value)}
+        />
       </label>
       <div class="clip-tool-foot">
         <span class="muted small" aria-live="polite">

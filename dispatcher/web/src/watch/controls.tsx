@@ -11,7 +11,17 @@ interface Props {
   onHelp: () => void;
 }
 
-function Button({ name, label, onClick, class: className = '' }: { name: IconName; label: string; onClick: () => void; class?: string }) {
+function Button({
+  name,
+  label,
+  onClick,
+  class: className = '',
+}: {
+  name: IconName;
+  label: string;
+  onClick: () => void;
+  class?: string;
+}) {
   return (
     <button type="button" class={`icon-button ${className}`} aria-label={label} title={label} onClick={onClick}>
       <Icon name={name} />
@@ -24,7 +34,12 @@ export function Controls({ player, onFullscreen, onHelp }: Props) {
   const isMuted = player.isMuted.value || player.volume.value === 0;
   return (
     <div class="controls" role="group" aria-label="Playback">
-      <Button name={isPaused ? 'play' : 'pause'} label={isPaused ? 'Play (K)' : 'Pause (K)'} onClick={() => player.toggle()} class="big" />
+      <Button
+        name={isPaused ? 'play' : 'pause'}
+        label={isPaused ? 'Play (K)' : 'Pause (K)'}
+        onClick={() => player.toggle()}
+        class="big"
+      />
       <Button name="back10" label="Back 10 seconds (J)" onClick={() => player.skip(-10)} />
       <Button name="forward10" label="On 10 seconds (L)" onClick={() => player.skip(10)} />
       <span class="controls-gap" />
@@ -32,7 +47,11 @@ export function Controls({ player, onFullscreen, onHelp }: Props) {
       <Button name="frameNext" label="On one frame (.)" onClick={() => player.step(1)} />
       <Times player={player} />
       <span class="grow" />
-      <Button name={isMuted ? 'muted' : 'sound'} label={isMuted ? 'Sound on (M)' : 'Sound off (M)'} onClick={() => player.setMuted(!player.isMuted.value)} />
+      <Button
+        name={isMuted ? 'muted' : 'sound'}
+        label={isMuted ? 'Sound on (M)' : 'Sound off (M)'}
+        onClick={() => player.setMuted(!player.isMuted.value)}
+      />
       <input
         class="volume"
         type="range"
@@ -83,13 +102,20 @@ function Quality({ player }: { player: Player }) {
   const shown = levels.find((l) => l.index === player.level.value);
   const name = (height: number) => `${height}p`;
   const choices: Choice[] = [
-    { label: 'Automatic', checked: chosen < 0, ...(shown && chosen < 0 ? { note: name(shown.height) } : {}), onSelect: () => player.setLevel(-1) },
-    ...levels.toSorted((a, b) => b.bits_per_second - a.bits_per_second).map((level) => ({
-      label: name(level.height),
-      note: `${(level.bits_per_second / 1e6).toFixed(1)} Mbit/s`,
-      checked: chosen === level.index,
-      onSelect: () => player.setLevel(level.index),
-    })),
+    {
+      label: 'Automatic',
+      checked: chosen < 0,
+      ...(shown && chosen < 0 ? { note: name(shown.height) } : {}),
+      onSelect: () => player.setLevel(-1),
+    },
+    ...levels
+      .toSorted((a, b) => b.bits_per_second - a.bits_per_second)
+      .map((level) => ({
+        label: name(level.height),
+        note: `${(level.bits_per_second / 1e6).toFixed(1)} Mbit/s`,
+        checked: chosen === level.index,
+        onSelect: () => player.setLevel(level.index),
+      })),
   ];
   const label = chosen < 0 ? 'Auto' : name(levels.find((l) => l.index === chosen)?.height ?? 0);
   return (

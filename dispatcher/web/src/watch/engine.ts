@@ -99,7 +99,9 @@ class HlsEngine implements Engine {
     this.#hls = hls;
     this.#mediaRecoveries = 0;
     hls.on(library.Events.MANIFEST_PARSED, () => {
-      events.onLevels(hls.levels.map((level, index) => ({ index, height: level.height, bits_per_second: level.bitrate })));
+      events.onLevels(
+        hls.levels.map((level, index) => ({ index, height: level.height, bits_per_second: level.bitrate })),
+      );
       hls.currentLevel = Math.min(this.#level, hls.levels.length - 1);
     });
     hls.on(library.Events.BUFFER_APPENDED, (_, data) => {
@@ -150,6 +152,8 @@ class HlsEngine implements Engine {
       return;
     }
     const isNetwork = data.type === this.library.ErrorTypes.NETWORK_ERROR;
-    this.events.onFailure(isNetwork ? 'The video cannot be reached. Check the connection.' : 'The video cannot be played here.');
+    this.events.onFailure(
+      isNetwork ? 'The video cannot be reached. Check the connection.' : 'The video cannot be played here.',
+    );
   }
 }

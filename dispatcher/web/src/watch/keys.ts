@@ -31,7 +31,12 @@ export const SHORTCUTS: Shortcut[] = [
   { keys: ['<'], shown: '<', text: 'Slower', act: ({ player }) => player.faster(-1) },
   { keys: ['>'], shown: '>', text: 'Faster', act: ({ player }) => player.faster(1) },
   { keys: ['Home'], shown: 'Home', text: 'To the beginning', act: ({ player }) => void player.seek(0) },
-  { keys: ['End'], shown: 'End', text: 'To the end of what can be watched', act: ({ player }) => player.skip(Infinity) },
+  {
+    keys: ['End'],
+    shown: 'End',
+    text: 'To the end of what can be watched',
+    act: ({ player }) => player.skip(Infinity),
+  },
   { keys: ['i'], shown: 'I', text: 'Clip starts here', isForClips: true, act: (deeds) => deeds.setPoint('start') },
   { keys: ['o'], shown: 'O', text: 'Clip ends here', isForClips: true, act: (deeds) => deeds.setPoint('end') },
   { keys: ['m'], shown: 'M', text: 'Sound on or off', act: ({ player }) => player.setMuted(!player.isMuted.value) },
@@ -43,7 +48,7 @@ export const SHORTCUTS: Shortcut[] = [
 export function onKey(event: KeyboardEvent, deeds: Deeds): boolean {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return false;
   const target = event.target instanceof Element ? event.target : null;
-  if (target?.closest('input, textarea, select, [role="menu"], dialog')) return false;
+  if (target?.closest('input, textarea, select, [role="menu"]')) return false;
   // Buttons and links are pressed with these.
   if ((event.key === ' ' || event.key === 'Enter') && target?.closest('button, a, summary')) return false;
   const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;

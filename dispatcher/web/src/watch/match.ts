@@ -50,7 +50,11 @@ export class Match {
   /** "This minute first": it is encoded before the rest, and the player goes there as soon as it can. */
   async focus(at: number): Promise<void> {
     try {
-      this.job.value = await call<Job>(`/v1/jobs/${this.id}/focus`, { method: 'POST', body: { at_s: at }, once: intention() });
+      this.job.value = await call<Job>(`/v1/jobs/${this.id}/focus`, {
+        method: 'POST',
+        body: { at_s: at },
+        once: intention(),
+      });
       this.player.wanted.value = at;
       announce(`${clock(at)} comes next. Playback goes there as soon as it can.`);
     } catch (error) {

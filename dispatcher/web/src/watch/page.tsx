@@ -57,8 +57,10 @@ export function WatchPage({ id }: { id: string }) {
   const canClip = may('clips:write');
   const setPoint = (which: 'start' | 'end') => (points.value = withPoint(points.value, which, match.player.time.value));
   const choices: Choice[] = [];
-  if (may('jobs:write') && isAtWork(job)) choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void match.act('cancel') });
-  if (may('jobs:write') && (job.state === 'failed' || job.state === 'cancelled')) choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
+  if (may('jobs:write') && isAtWork(job))
+    choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void match.act('cancel') });
+  if (may('jobs:write') && (job.state === 'failed' || job.state === 'cancelled'))
+    choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
   const canWatch = match.player.source.value !== null;
 
   return (
@@ -111,7 +113,9 @@ export function WatchPage({ id }: { id: string }) {
           </aside>
         )}
       </div>
-      {isSharing.value && <ShareDialog path={`/v1/jobs/${id}/share`} title={job.title} onClose={() => (isSharing.value = false)} />}
+      {isSharing.value && (
+        <ShareDialog path={`/v1/jobs/${id}/share`} title={job.title} onClose={() => (isSharing.value = false)} />
+      )}
     </div>
   );
 }

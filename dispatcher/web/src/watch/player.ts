@@ -1,4 +1,5 @@
-// One video element and everything the controls show of it and do with it. Times are seconds of the match.
+// One video element and everything the controls show of it and do with it. Times are seconds of the match, or of the
+// clip: what the playlist holds before and after a clip is not there.
 
 import { computed, signal } from '@preact/signals';
 import type { FrameRate } from '../api/types';
@@ -12,6 +13,8 @@ export interface Source {
   watchable_s: number;
   isComplete: boolean;
   frameRate: FrameRate | null;
+  /** Where in the playlist time zero lies: clips begin within a segment. */
+  origin_s?: number;
 }
 
 export const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2] as const;
@@ -66,6 +69,7 @@ export class Player {
       for (const type of types) video.addEventListener(type, act, { signal: stop });
     };
     on(['timeupdate', 'seeking', 'seeked', 'loadedmetadata', 'pause'], () => this.#tick());
+    on(['timeupdate'], () => this.#endClip(video));
     on(['play', 'pause', 'playing', 'waiting', 'ended', 'canplay', 'seeking', 'seeked'], () => this.#state());
     on(['progress', 'seeked', 'timeupdate'], () => this.#buffer());
     on(['ratechange'], () => (this.rate.value = video.playbackRate));
@@ -81,7 +85,10 @@ export class Player {
 
   detach(): void {
     this.#stop.abort();
-    void this.#engine?.then((engine) => engine.destroy(), () => undefined);
+    void this.#engine?.then(
+      (engine) => engine.destroy(),
+      () => undefined,
+    );
     this.#engine = null;
     this.#video = null;
   }
@@ -127,7 +134,7 @@ export class Player {
     this.wanted.value = null;
     const last = source?.isComplete ? this.duration.value - 0.05 : Infinity;
     this.time.value = Math.min(target, Math.max(0, last));
-    if (this.#video) this.#video.currentTime = this.time.value + this.#offset;
+    if (this.#video) this.#video.currentTime = this.time.value + this.#shift;
     return true;
   }
 
@@ -146,7 +153,7 @@ export class Player {
     // What is on screen, where browsers tell it; else the clock has to do.
     const isFresh = this.#frame !== null && Math.abs(at - this.#frame) < (2 * rate.den) / rate.num;
     const shown = isFresh && this.#frame !== null ? this.#frame : at;
-    this.seek(middleOfFrame(frameAt(shown - this.#offset, rate) + frames, rate));
+    this.seek(middleOfFrame(frameAt(shown - this.#shift, rate) + frames, rate));
   }
 
   setRate(rate: number): void {
@@ -173,7 +180,10 @@ export class Player {
 
   setLevel(index: number): void {
     this.chosenLevel.value = index;
-    void this.#engine?.then((engine) => engine.setLevel(index), () => undefined);
+    void this.#engine?.then(
+      (engine) => engine.setLevel(index),
+      () => undefined,
+    );
   }
 
   /** Tries again after a failure, at the same place. */
@@ -200,11 +210,23 @@ export class Player {
     this.#engine.then(
       (engine) => {
         if (this.#video !== video) return;
-        engine.load(new URL(source.url, location.href).href, at);
+        engine.load(new URL(source.url, location.href).href, at + (source.origin_s ?? 0));
         if (isPlaying) this.play();
       },
-      (error: unknown) => (this.error.value = error instanceof Error ? error.message : 'The video cannot be played here.'),
+      (error: unknown) =>
+        (this.error.value = error instanceof Error ? error.message : 'The video cannot be played here.'),
     );
+  }
+
+  /** Media time minus shown time. */
+  get #shift(): number {
+    return this.#offset + (this.source.value?.origin_s ?? 0);
+  }
+
+  /** The playlist of a clip goes on to the end of a segment; the clip does not. */
+  #endClip(video: HTMLVideoElement): void {
+    if (this.source.value?.origin_s === undefined || video.paused) return;
+    if (this.time.value >= this.duration.value) video.pause();
   }
 
   #keepPicture(video: HTMLVideoElement): void {
@@ -225,21 +247,26 @@ export class Player {
     const isStill = video.paused && !video.seeking && this.#frame !== null;
     const isFresh = isStill && Math.abs(video.currentTime - (this.#frame ?? 0)) < (2 * rate.den) / rate.num;
     const at = isFresh && this.#frame !== null ? this.#frame : video.currentTime;
-    this.time.value = Math.max(0, at - this.#offset);
+    this.time.value = Math.max(0, at - this.#shift);
   }
 
   #state(): void {
     const video = this.#video;
     if (!video) return;
     this.isPaused.value = video.paused;
-    this.isEnded.value = video.ended && (this.source.value?.isComplete ?? true);
+    const source = this.source.value;
+    const isPastClip = source?.origin_s !== undefined && this.time.value >= this.duration.value - 0.05;
+    this.isEnded.value = (video.ended || isPastClip) && (source?.isComplete ?? true);
     this.isWaiting.value = !video.paused && video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
   }
 
   #buffer(): void {
     const ranges = this.#video?.buffered;
     if (!ranges) return;
-    this.buffered.value = Array.from({ length: ranges.length }, (_, i) => [ranges.start(i) - this.#offset, ranges.end(i) - this.#offset]);
+    this.buffered.value = Array.from({ length: ranges.length }, (_, i) => [
+      ranges.start(i) - this.#shift,
+      ranges.end(i) - this.#shift,
+    ]);
   }
 
   #watchFrames(video: HTMLVideoElement, stop: AbortSignal): void {

@@ -2,7 +2,19 @@ import { expect, it } from 'vitest';
 import { spans, timeAt, withPoint } from './ranges';
 
 it('turns times into shares and keeps them on the line', () => {
-  expect(spans([[0, 30], [50, 500], [200, 300]], 100)).toEqual([{ from: 0, to: 30 }, { from: 50, to: 100 }]);
+  expect(
+    spans(
+      [
+        [0, 30],
+        [50, 500],
+        [200, 300],
+      ],
+      100,
+    ),
+  ).toEqual([
+    { from: 0, to: 30 },
+    { from: 50, to: 100 },
+  ]);
   expect(spans([[0, 1]], 0)).toEqual([]);
   expect(spans([[0, 1]], NaN)).toEqual([]);
 });

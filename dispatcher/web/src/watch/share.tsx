@@ -25,7 +25,11 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
   const make = async () => {
     error.value = null;
     try {
-      share.value = await call<Share>(path, { method: 'POST', body: { expires_in_s: seconds.value }, once: intention() });
+      share.value = await call<Share>(path, {
+        method: 'POST',
+        body: { expires_in_s: seconds.value },
+        once: intention(),
+      });
     } catch (problem) {
       error.value = describe(problem);
     }
@@ -49,7 +53,13 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
         <legend>The link is good for</legend>
         {TERMS.map(([label, value]) => (
           <label key={value}>
-            <input type="radio" name="term" checked={seconds.value === value} disabled={url !== null} onChange={() => (seconds.value = value)} />
+            <input
+              type="radio"
+              name="term"
+              checked={seconds.value === value}
+              disabled={url !== null}
+              onChange={() => (seconds.value = value)}
+            />
             {label}
           </label>
         ))}
@@ -61,7 +71,14 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
       )}
       {url ? (
         <div class="share-link">
-          <input ref={input} class="input mono" readOnly value={url} aria-label="Link" onFocus={(event) => event.currentTarget.select()} />
+          <input
+            ref={input}
+            class="input mono"
+            readOnly
+            value={url}
+            aria-label="Link"
+            onFocus={(event) => event.currentTarget.select()}
+          />
           <button type="button" class="button primary" onClick={() => void copy()}>
             Copy
           </button>

@@ -6,7 +6,7 @@ import { call } from '../api/client';
 import { describe } from '../api/problem';
 import type { Playback, SharedPlayback } from '../api/types';
 import { Heading } from '../ui/heading';
-import { ClipVideo } from './clip-dialog';
+import { ClipStage } from './clip-dialog';
 import { Player } from './player';
 import { Stage } from './stage';
 import { type Thumbnail, parseThumbnails } from './thumbnails';
@@ -59,9 +59,21 @@ export function SharedPage({ token }: { token: string }) {
         <Heading text={found.title} />
       </div>
       {found.url && found.offset_s !== null && found.length_s !== null ? (
-        <ClipVideo clip={{ title: found.title, url: found.url, offset_s: found.offset_s, length_s: found.length_s }} />
+        <ClipStage
+          clip={{ title: found.title, url: found.url, offset_s: found.offset_s, length_s: found.length_s }}
+          frameRate={found.frame_rate}
+        />
       ) : found.url ? (
-        <Stage player={player} title={found.title} poster={found.poster_url} thumbnails={thumbnails.value} points={{ start: null, end: null }} clips={[]} onPoint={null} onBeyond={null} />
+        <Stage
+          player={player}
+          title={found.title}
+          poster={found.poster_url}
+          thumbnails={thumbnails.value}
+          points={{ start: null, end: null }}
+          clips={[]}
+          onPoint={null}
+          onBeyond={null}
+        />
       ) : (
         <p class="muted pad">This match cannot be watched yet. It starts here as soon as it can.</p>
       )}

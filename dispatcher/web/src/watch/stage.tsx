@@ -34,7 +34,8 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
     if (document.fullscreenElement) void document.exitFullscreen();
     else if (element?.requestFullscreen) element.requestFullscreen().catch(() => undefined);
     // iPhones know full screen for the video alone.
-    else (video.current as (HTMLVideoElement & { webkitEnterFullscreen?: () => void }) | null)?.webkitEnterFullscreen?.();
+    else
+      (video.current as (HTMLVideoElement & { webkitEnterFullscreen?: () => void }) | null)?.webkitEnterFullscreen?.();
   };
 
   useEffect(() => {
@@ -44,7 +45,16 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
 
   useEffect(() => {
     const listener = (event: KeyboardEvent) => {
-      const deeds = { player, fullscreen, setPoint: onPoint ?? (() => undefined), canClip: onPoint !== null, help: () => (isHelpOpen.value = true) };
+      // An open dialog has the keyboard for itself, and for the player that is in it.
+      const dialog = document.querySelector('dialog[open]');
+      if (dialog && !dialog.contains(stage.current)) return;
+      const deeds = {
+        player,
+        fullscreen,
+        setPoint: onPoint ?? (() => undefined),
+        canClip: onPoint !== null,
+        help: () => (isHelpOpen.value = true),
+      };
       if (onKey(event, deeds)) event.preventDefault();
     };
     addEventListener('keydown', listener);
@@ -54,12 +64,25 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
   return (
     <div class="stage" ref={stage}>
       <div class="picture" onClick={() => player.toggle()} onDblClick={fullscreen}>
-        <video ref={video} class="video" playsInline preload="auto" aria-label={title} {...(poster ? { poster } : {})} />
+        <video
+          ref={video}
+          class="video"
+          playsInline
+          preload="auto"
+          aria-label={title}
+          {...(poster ? { poster } : {})}
+        />
         <Still canvas={player.still.value} />
         <Overlay player={player} />
       </div>
       <div class="desk">
-        <Timeline player={player} thumbnails={thumbnails} points={points} clips={clips} onBeyond={onBeyond ?? (() => undefined)} />
+        <Timeline
+          player={player}
+          thumbnails={thumbnails}
+          points={points}
+          clips={clips}
+          onBeyond={onBeyond ?? (() => undefined)}
+        />
         <Controls player={player} onFullscreen={fullscreen} onHelp={() => (isHelpOpen.value = true)} />
       </div>
       {isHelpOpen.value && <Help canClip={onPoint !== null} onClose={() => (isHelpOpen.value = false)} />}

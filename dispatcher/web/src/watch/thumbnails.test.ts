@@ -21,7 +21,13 @@ describe('parseThumbnails', () => {
     const list = parseThumbnails(TEXT, 'https://media.example/t/o/j/thumbnails.vtt');
     expect(list).toHaveLength(3);
     expect(list[1]).toEqual({
-      start_s: 2, end_s: 4.5, image: 'https://media.example/t/o/j/sub/storyboard_001.jpg', x: 160, y: 0, width: 160, height: 90,
+      start_s: 2,
+      end_s: 4.5,
+      image: 'https://media.example/t/o/j/sub/storyboard_001.jpg',
+      x: 160,
+      y: 0,
+      width: 160,
+      height: 90,
     });
     expect(list[2]?.start_s).toBe(5400);
   });
@@ -32,7 +38,9 @@ describe('parseThumbnails', () => {
   });
 
   it('leaves out what it cannot read', () => {
-    expect(parseThumbnails('WEBVTT\n\n00:00 --> 00:01\na.jpg\n\nx --> y\nb.jpg#xywh=0,0,1,1\n', 'https://a/')).toEqual([]);
+    expect(parseThumbnails('WEBVTT\n\n00:00 --> 00:01\na.jpg\n\nx --> y\nb.jpg#xywh=0,0,1,1\n', 'https://a/')).toEqual(
+      [],
+    );
   });
 });
 

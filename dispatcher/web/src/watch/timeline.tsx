@@ -86,12 +86,20 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
       <div class="timeline-line">
         <div class="timeline-watchable" style={{ width: share(watchable) }} />
         {spans(player.buffered.value, whole).map((span) => (
-          <div key={span.from} class="timeline-buffered" style={{ left: `${span.from}%`, width: `${span.to - span.from}%` }} />
+          <div
+            key={span.from}
+            class="timeline-buffered"
+            style={{ left: `${span.from}%`, width: `${span.to - span.from}%` }}
+          />
         ))}
         <div class="timeline-played" style={{ width: share(time) }} />
       </div>
       {clips.map((clip) => (
-        <div key={clip.id} class="timeline-clip" style={{ left: share(clip.start_s), width: share(clip.end_s - clip.start_s) }} />
+        <div
+          key={clip.id}
+          class="timeline-clip"
+          style={{ left: share(clip.start_s), width: share(clip.end_s - clip.start_s) }}
+        />
       ))}
       {isMarked && (
         <div
@@ -104,12 +112,29 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
       )}
       <div class="timeline-head" style={{ left: share(time) }} />
       {player.wanted.value !== null && <div class="timeline-wanted" style={{ left: share(player.wanted.value) }} />}
-      {hover.value !== null && whole > 0 && <Preview at={hover.value} left={share(hover.value)} isUnready={isUnready} thumbnail={thumbnailAt(thumbnails, hover.value)} />}
+      {hover.value !== null && whole > 0 && (
+        <Preview
+          at={hover.value}
+          left={share(hover.value)}
+          isUnready={isUnready}
+          thumbnail={thumbnailAt(thumbnails, hover.value)}
+        />
+      )}
     </div>
   );
 }
 
-function Preview({ at, left, isUnready, thumbnail }: { at: number; left: string; isUnready: boolean; thumbnail: Thumbnail | null }) {
+function Preview({
+  at,
+  left,
+  isUnready,
+  thumbnail,
+}: {
+  at: number;
+  left: string;
+  isUnready: boolean;
+  thumbnail: Thumbnail | null;
+}) {
   return (
     <div class="preview" style={{ '--at': left }}>
       {thumbnail && !isUnready && (

@@ -1,0 +1,63 @@
+//! The pages in a real browser: Debian's Chromium, without a window, driven by `dispatcher/web/e2e` against a whole
+//! local fleet. Pictures of what was seen stay in `target/browser`.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::Value;
+use stories::local_fleet::{Local, log_of};
+use stories::{ffmpeg, made_clip, shared_media};
+use tempfile::tempdir;
+use tokio::process::Command;
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// A minute of video that takes longer to encode than to begin watching: camera footage when there is some.
+fn footage(dir: &Path) -> PathBuf {
+    let Some(media) = shared_media("browser, with camera footage") else { return made_clip(dir, 600) };
+    let path = dir.join("cup final.mp4");
+    let source = media.join("ordinary/match_like_8s_1080p30_9mbit.mp4");
+    let (source, name) = (source.to_string_lossy().into_owned(), path.to_string_lossy().into_owned());
+    assert_eq!(ffmpeg(&["-stream_loop", "7", "-i", &source, "-c", "copy", &name]), "");
+    path
+}
+
+/// Runs a story of `dispatcher/web/e2e` against a fleet of its own, and gives what it measured.
+async fn told(story: &str) -> Value {
+    let web = Path::new(ROOT).join("dispatcher/web");
+    assert!(web.join("node_modules").is_dir(), "the driver is missing: run `./run test`, which installs it first");
+    let dir = tempdir().unwrap();
+    let video = footage(dir.path());
+    let local = Local::start(dir.path(), &["--slots", "1"]);
+    let output = Command::new("node")
+        .arg(web.join(format!("e2e/{story}.mjs")))
+        .env("TOUCHLINE_URL", format!("http://127.0.0.1:{}", local.port))
+        .env("TOUCHLINE_KEY", std::fs::read_to_string(dir.path().join("fleet/key")).unwrap().trim())
+        .env("TOUCHLINE_VIDEO", video)
+        .env("TOUCHLINE_SHOTS", Path::new(ROOT).join("target/browser"))
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .expect("node starts");
+    let (facts, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}\nthe fleet: {}", log_of(dir.path()));
+    println!("{facts}");
+    serde_json::from_str(&facts).unwrap()
+}
+
+#[tokio::test]
+async fn a_coach_uploads_through_a_cut_watches_early_scrubs_clips_and_shares() {
+    let facts = told("coach").await;
+    assert!(facts["cut_at_percent"].as_i64().unwrap() < 100, "{facts}");
+    assert!(facts["played_to_s"].as_f64().unwrap() >= 1.0, "{facts}");
+    assert_eq!(facts["thumbnails"], 3, "{facts}");
+    assert!(facts["axe_rules_passed"].as_i64().unwrap() > 100, "{facts}");
+}
+
+#[tokio::test]
+async fn a_coach_does_the_same_on_a_phone() {
+    let facts = told("phone").await;
+    assert!(facts["clip_played_to_s"].as_f64().unwrap() > 0.0, "{facts}");
+    assert!(facts["axe_rules_passed"].as_i64().unwrap() > 100, "{facts}");
+}
