@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { Browser, DESK, check, settings, tell } from './browser.mjs';
-import { jobOf, plays, signIn, uploadThroughACut } from './steps.mjs';
+import { api, plays, resumeAfterReload, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -21,6 +21,8 @@ await tell('coach', DESK, async (browser, facts) => {
   await signIn(page, given);
 
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => shot('2-cut')));
+  Object.assign(facts, await resumeAfterReload(browser, given.video));
+  await uploaded(browser);
   await page.locator('.row').first().waitFor();
   await shot('3-uploaded');
   await accessible('matches');
@@ -31,11 +33,12 @@ await tell('coach', DESK, async (browser, facts) => {
   await page.locator(VIDEO).waitFor({ timeout: 120_000 });
   await page.getByRole('button', { name: 'Play (K)' }).click();
   facts.played_to_s = await plays(page, VIDEO, 1);
-  const early = await jobOf(page, id);
+  const early = await api(page, `/v1/jobs/${id}`);
   check(!early.complete, `playback was to begin before the job is finished; it is ${early.state}`);
   facts.watchable_then_ms = early.watchable_ms;
   await shot('4-watching-while-it-encodes');
   await accessible('watch, growing');
+  await askForLater(page, facts);
 
   await follow(page, facts, id);
   await shot('5-complete');
@@ -46,12 +49,21 @@ await tell('coach', DESK, async (browser, facts) => {
   await share(page, facts);
 });
 
+/** "This minute first": a place that is not there yet is asked for, and the person is told. */
+async function askForLater(page, facts) {
+  const line = await page.locator('.timeline').boundingBox();
+  await page.mouse.click(line.x + line.width * 0.97, line.y + line.height / 2);
+  await page.locator('.wanted').waitFor();
+  facts.asked_for = (await page.locator('.wanted').innerText()).split(' ')[0];
+  await page.getByRole('button', { name: 'Stay here' }).click();
+}
+
 /** To the end of the job, without losing the place. */
 async function follow(page, facts, id) {
   await page.keyboard.press('k');
   const before = await page.locator(VIDEO).evaluate((video) => video.currentTime);
   await page.locator('.state-line').waitFor({ state: 'detached', timeout: 600_000 });
-  check((await jobOf(page, id)).complete, 'the page says it is ready, the job is not');
+  check((await api(page, `/v1/jobs/${id}`)).complete, 'the page says it is ready, the job is not');
   await page.waitForFunction((css) => (document.querySelector(css)?.readyState ?? 0) >= 2, VIDEO);
   const after = await page.locator(VIDEO).evaluate((video) => video.currentTime);
   check(Math.abs(after - before) < 0.5, `the place was lost: ${before} s, then ${after} s`);

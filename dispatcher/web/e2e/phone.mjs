@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { PHONE, check, settings, tell } from './browser.mjs';
-import { plays, signIn, uploadThroughACut } from './steps.mjs';
+import { plays, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -23,6 +23,7 @@ await tell('phone', PHONE, async (browser, facts) => {
   await signIn(page, given);
   await look('1-matches');
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => look('2-cut')));
+  await uploaded(browser);
   await page.locator('.upload').getByRole('link', { name: 'Open' }).tap();
   await page.locator(VIDEO).waitFor({ timeout: 120_000 });
   await page.getByRole('button', { name: 'Play (K)' }).tap();

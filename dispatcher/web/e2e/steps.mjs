@@ -1,7 +1,6 @@
 // What both stories do.
 
 import { statSync } from 'node:fs';
-import { check } from './browser.mjs';
 
 export async function signIn(page, { base, key }) {
   await page.goto(base);
@@ -10,38 +9,57 @@ export async function signIn(page, { base, key }) {
   await page.getByRole('heading', { name: 'Add a match' }).waitFor();
 }
 
-/** Uploads a file with the network cut once on the way; gives what was seen. */
+async function choose(page, video) {
+  const chooser = page.waitForEvent('filechooser');
+  await page.getByRole('button', { name: 'Choose files' }).click();
+  await (await chooser).setFiles(video);
+}
+
+/** Begins to upload a file, cuts the network in the middle and gives it back; the upload goes on by itself. */
 export async function uploadThroughACut(browser, video, onCut) {
   const { page } = browser;
   // Slow enough to be met in the middle.
   await browser.network({ upload: Math.ceil(statSync(video).size / 12) });
-  const chooser = page.waitForEvent('filechooser');
-  await page.getByRole('button', { name: 'Choose files' }).click();
-  await (await chooser).setFiles(video);
-  const row = page.locator('.upload').first();
-  const bar = row.getByRole('progressbar');
-  const share = async () => Number(await bar.getAttribute('aria-valuenow'));
-  await page.waitForFunction(
-    () => Number(document.querySelector('.upload [role="progressbar"]')?.getAttribute('aria-valuenow') ?? 0) >= 15,
-  );
-  const before = await share();
+  await choose(page, video);
+  const bar = '.upload [role="progressbar"]';
+  await page.waitForFunction((css) => Number(document.querySelector(css)?.ariaValueNow ?? 0) >= 15, bar);
+  const cut_at_percent = Number(await page.locator(bar).first().getAttribute('aria-valuenow'));
   await browser.network({ offline: true });
-  await page.locator('.upload[data-state="lost"]').waitFor();
-  check((await row.innerText()).includes('The connection is lost'), 'a cut must be said in words');
+  await page.locator('.upload').getByText('The connection is lost').waitFor();
   await onCut();
-  await browser.network();
-  await page.locator('.upload[data-state="done"]').waitFor({ timeout: 120_000 });
-  return { cut_at_percent: before };
+  await browser.network({ upload: Math.ceil(statSync(video).size / 12) });
+  await page.locator('.upload[data-state="sending"]').waitFor({ timeout: 60_000 });
+  return { cut_at_percent };
 }
 
-/** State of a match as the API tells it. */
-export async function jobOf(page, id) {
-  return page.evaluate(async (job) => {
-    const answer = await fetch(`/v1/jobs/${job}`, {
-      headers: { authorization: `Bearer ${localStorage.getItem('touchline.key')}` },
-    });
-    return answer.json();
-  }, id);
+/** Loads the page anew while the upload goes on, chooses the same file again, and gives what was not sent twice. */
+export async function resumeAfterReload(browser, video) {
+  const { page } = browser;
+  const received = async () => {
+    const { items } = await api(page, '/v1/uploads?state=open');
+    return items.length > 0 ? (await api(page, `/v1/uploads/${items[0].id}`)).received_bytes : 0;
+  };
+  while ((await received()) === 0) await page.waitForTimeout(100);
+  page.on('dialog', (dialog) => dialog.accept());
+  await page.reload();
+  await page.locator('.upload[data-state="unfinished"]').waitFor();
+  const resumed_bytes = await received();
+  await choose(page, video);
+  await page.locator('.upload').filter({ hasText: 'Continued.' }).waitFor();
+  return { resumed_bytes };
+}
+
+export async function uploaded(browser) {
+  await browser.network();
+  await browser.page.locator('.upload[data-state="done"]').waitFor({ timeout: 120_000 });
+}
+
+/** What the API answers to the key of the page. */
+export async function api(page, path) {
+  return page.evaluate(async (address) => {
+    const authorization = `Bearer ${localStorage.getItem('touchline.key')}`;
+    return (await fetch(address, { headers: { authorization } })).json();
+  }, path);
 }
 
 /** Waits until a video plays and has moved on by `seconds` of its own accord; fails on a media error. */

@@ -139,6 +139,8 @@ export class World {
       filename: body.filename,
       size_bytes: body.size_bytes,
       fingerprint: body.fingerprint,
+      checksum: body.checksum ?? null,
+      job_problem: null,
       part_size_bytes: part,
       parts_total: Math.ceil(body.size_bytes / part),
       received: [],

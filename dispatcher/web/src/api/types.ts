@@ -28,6 +28,8 @@ export interface Upload {
   filename: string;
   size_bytes: number;
   fingerprint: string | null;
+  /** What every part must come with. */
+  checksum: 'sha256' | null;
   part_size_bytes: number;
   parts_total: number;
   received: { number: number; size_bytes: number }[];
@@ -36,6 +38,8 @@ export interface Upload {
   expires_at: string;
   source: string | null;
   job_id: string | null;
+  /** Why the file, which is there, did not become a job. */
+  job_problem: { code: string; title: string } | null;
 }
 
 export interface PartTarget {

@@ -48,7 +48,9 @@ function words(transfer: Transfer): string {
     case 'finishing':
       return 'Checking that everything arrived';
     case 'done':
-      return `Uploaded, ${bytes(size)}`;
+      return transfer.error.value
+        ? `Uploaded, but it is not being prepared. ${transfer.error.value}`
+        : `Uploaded, ${bytes(size)}`;
     case 'failed':
       return transfer.error.value ?? 'The upload failed.';
     case 'cancelled':
@@ -62,7 +64,8 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
   const name = transfer.file.name;
   const isOver = state === 'done' || state === 'failed' || state === 'cancelled';
   const job = transfer.upload.value?.job_id;
-  const tone = state === 'failed' ? 'bad' : state === 'lost' ? 'warn' : state === 'done' ? 'good' : 'busy';
+  const tone =
+    state === 'failed' || transfer.error.value ? 'bad' : state === 'lost' ? 'warn' : state === 'done' ? 'good' : 'busy';
   return (
     <li class={`upload tone-${tone}`} data-state={state}>
       <div class="upload-text">

@@ -51,8 +51,8 @@ function refusal(status: number, text: string): Problem {
     : problem;
 }
 
-/** Whether a fresh address can help: it expired, or the bytes were damaged on their way. */
+/** Whether a fresh address can help: it expired, the bytes were damaged, or the try that broke off still holds the part. */
 export function canBeSentAgain(error: unknown): boolean {
   if (error instanceof Unreachable) return true;
-  return error instanceof Problem && (error.status >= 500 || [400, 403, 408, 422, 429].includes(error.status));
+  return error instanceof Problem && (error.status >= 500 || [400, 403, 408, 409, 422, 429].includes(error.status));
 }

@@ -21,7 +21,7 @@ class Store implements Backend {
   fingerprint = () => Promise.resolve('f');
   begin = () => this.#reach(() => this.upload());
   look = () => this.#reach(() => this.upload());
-  target = (_: string, number: number) => this.#reach(() => ({ number, url: `/${number}` }) as PartTarget);
+  target = (_: Upload, number: number) => this.#reach(() => ({ number, url: `/${number}` }) as PartTarget);
   remove = vi.fn(() => Promise.resolve());
 
   async put(target: PartTarget, _body: Blob, onProgress: (bytes: number) => void): Promise<void> {
@@ -55,6 +55,7 @@ class Store implements Backend {
       filename: 'final.mp4',
       size_bytes: this.size,
       fingerprint: 'f',
+      checksum: null,
       part_size_bytes: PART,
       parts_total: Math.ceil(this.size / PART),
       received,
@@ -63,6 +64,7 @@ class Store implements Backend {
       expires_at: '',
       source: null,
       job_id: this.state === 'completed' ? 'j' : null,
+      job_problem: null,
     };
   }
 
@@ -149,6 +151,19 @@ describe('Transfer', () => {
     void transfer.start();
     await until(transfer, 'failed');
     expect(transfer.error.value).toBe('The file is larger than 10 GB.');
+  });
+
+  it('asks the store what it has when it is tried again after a failure', async () => {
+    const store = new Store(50);
+    const transfer = begin(store);
+    store.refusal = new Problem(404, 'not_found', 'There is no such upload.', null);
+    void transfer.start();
+    await until(transfer, 'failed');
+    store.refusal = null;
+    store.received.add(1);
+    transfer.resume();
+    await until(transfer, 'done');
+    expect([store.puts.includes(1), transfer.error.value]).toEqual([false, null]);
   });
 
   it('tells the store when it is cancelled', async () => {

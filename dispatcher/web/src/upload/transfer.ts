@@ -14,7 +14,7 @@ export type TransferState = 'reading' | 'sending' | 'lost' | 'paused' | 'finishi
 export interface Backend {
   fingerprint(file: File): Promise<string>;
   begin(file: File, fingerprint: string): Promise<Upload>;
-  target(upload: string, number: number, body: Blob): Promise<PartTarget>;
+  target(upload: Upload, number: number, body: Blob): Promise<PartTarget>;
   put(target: PartTarget, body: Blob, onProgress: (bytes: number) => void, signal: AbortSignal): Promise<void>;
   look(upload: string): Promise<Upload>;
   complete(upload: string): Promise<Upload>;
@@ -67,18 +67,19 @@ export class Transfer {
     this.#halt('paused');
   }
 
+  /** Goes on after a pause, or tries again after a failure: then from what the store says it has. */
   resume(): void {
-    if (this.state.value !== 'paused' && this.state.value !== 'failed') return;
-    this.error.value = null;
-    this.#refusals = 0;
-    if (!this.#schedule) {
+    const state = this.state.value;
+    if (state === 'paused' && this.#schedule) {
+      this.state.value = 'sending';
+      this.#schedule.hurry();
+      this.#pump();
+    } else if (state === 'paused' || state === 'failed') {
+      this.error.value = null;
+      this.#refusals = 0;
       this.state.value = 'reading';
       void this.start();
-      return;
     }
-    this.state.value = 'sending';
-    this.#schedule.hurry();
-    this.#pump();
   }
 
   /** The network may be back: try now. */
@@ -140,7 +141,7 @@ export class Transfer {
     if (!upload) return;
     const body = this.file.slice(...schedule.range(number));
     try {
-      const target = await this.backend.target(upload.id, number, body);
+      const target = await this.backend.target(upload, number, body);
       if (stopped.aborted) return;
       const onProgress = (bytes: number) => {
         if (stopped.aborted) return;
@@ -197,6 +198,7 @@ export class Transfer {
     });
     if (this.state.value !== 'finishing') return;
     if (this.upload.value?.state === 'completed') {
+      this.error.value = this.upload.value.job_problem?.title ?? null;
       this.state.value = 'done';
     } else {
       this.state.value = 'sending';

@@ -12,6 +12,9 @@ export const transfers = signal<Transfer[]>([]);
 /** Open uploads that no file in this tab belongs to. */
 export const unfinished = signal<Upload[]>([]);
 
+/** Browsers have it where nobody can read along: HTTPS, and this machine. */
+const canHash = globalThis.isSecureContext && globalThis.crypto?.subtle !== undefined;
+
 const backend: Backend = {
   fingerprint,
   put,
@@ -23,16 +26,14 @@ const backend: Backend = {
         size_bytes: file.size,
         ...(file.type ? { content_type: file.type } : {}),
         fingerprint: print,
+        ...(canHash ? { checksum: 'sha256' } : {}),
         job: { title: titleOf(file.name) },
       },
     }),
   target: async (upload, number, body) => {
-    const sha256 = await checksum(body);
-    const part = sha256 === null ? { number } : { number, sha256 };
-    const answer = await call<{ parts: PartTarget[] }>(`/v1/uploads/${upload}/parts`, {
-      method: 'POST',
-      body: { parts: [part] },
-    });
+    const part = upload.checksum === null ? { number } : { number, sha256: await sha256(body) };
+    const path = `/v1/uploads/${upload.id}/parts`;
+    const answer = await call<{ parts: PartTarget[] }>(path, { method: 'POST', body: { parts: [part] } });
     const target = answer.parts[0];
     if (!target) throw new Error(`no address for part ${number}`);
     return target;
@@ -42,9 +43,8 @@ const backend: Backend = {
   remove: (upload) => call<void>(`/v1/uploads/${upload}`, { method: 'DELETE' }),
 };
 
-/** SHA-256 in base64, so that the store refuses damaged bytes; null where browsers have none (plain HTTP). */
-async function checksum(body: Blob): Promise<string | null> {
-  if (!globalThis.crypto?.subtle) return null;
+/** In base64, so that the store refuses damaged bytes. */
+async function sha256(body: Blob): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest('SHA-256', await body.arrayBuffer()));
   return btoa(String.fromCharCode(...digest));
 }
@@ -78,8 +78,10 @@ export function dismiss(transfer: Transfer): void {
 
 export async function findUnfinished(): Promise<void> {
   const page = await call<Page<Upload>>('/v1/uploads?state=open');
+  // The list does not ask the store what has arrived; a single upload does.
+  const seen = await Promise.all(page.items.map((u) => call<Upload>(`/v1/uploads/${u.id}`)));
   const known = new Set(transfers.value.map((t) => t.upload.value?.id));
-  unfinished.value = page.items.filter((u) => !known.has(u.id));
+  unfinished.value = seen.filter((u) => u.state === 'open' && !known.has(u.id));
 }
 
 export async function forget(upload: Upload): Promise<void> {
