@@ -6,10 +6,10 @@ import type { Me } from './api/types';
 import { FleetPage } from './ops/page';
 import { MatchesPage } from './matches/page';
 import { route } from './router';
-import { key, isOperator, me, signOut } from './session';
+import { Account } from './account';
+import { isOperator, key, me } from './session';
 import { SignIn } from './sign-in';
 import { theme } from './theme';
-import { bytes, plural } from './text/size';
 import { Heading } from './ui/heading';
 import { Icon, Mark } from './ui/icons';
 import { Menu } from './ui/menu';
@@ -107,25 +107,4 @@ function ThemeMenu() {
       <Icon name={theme.value === 'dark' ? 'moon' : 'sun'} />
     </Menu>
   );
-}
-
-function Account() {
-  const who = me.value;
-  const name = who?.organisation.name ?? 'Account';
-  return (
-    <Menu
-      label={`Account: ${name}`}
-      class="account"
-      choices={[
-        ...(who ? [{ label: usageOf(who), note: 'this month', onSelect: () => undefined }] : []),
-        { label: 'Sign out', onSelect: () => signOut() },
-      ]}
-    >
-      <span class="account-name">{name}</span>
-    </Menu>
-  );
-}
-
-function usageOf(who: Me): string {
-  return `${plural(Math.round(who.usage.minutes_this_month), 'minute')}, ${bytes(who.usage.storage_bytes)}`;
 }

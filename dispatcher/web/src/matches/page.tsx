@@ -118,9 +118,7 @@ function FirstSteps() {
       </li>
       <li>
         <strong>Watch at once</strong>
-        <span class="muted">
-          The first minute is ready long before the last. Skip ahead, and that minute comes next.
-        </span>
+        <span class="muted">The first minute is ready long before the last: watch while the rest is prepared.</span>
       </li>
       <li>
         <strong>Show your players</strong>

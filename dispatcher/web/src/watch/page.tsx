@@ -133,7 +133,7 @@ function StateLine({ match }: { match: Match }) {
       <span>{saying.long}</span>
       {wanted !== null && (
         <span class="wanted">
-          {clock(wanted)} is prepared first; playback goes there as soon as it can be watched.{' '}
+          {clock(wanted)} and what follows is prepared first. Playback goes there when it can be watched.{' '}
           <button type="button" class="link" onClick={() => (match.player.wanted.value = null)}>
             Stay here
           </button>

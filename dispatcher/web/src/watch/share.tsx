@@ -49,21 +49,25 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
   return (
     <Dialog title={`Share “${title}”`} onClose={onClose}>
       <p class="muted">Whoever has the link can watch without signing in, until it ends. It cannot be taken back.</p>
-      <fieldset class="terms">
-        <legend>The link is good for</legend>
-        {TERMS.map(([label, value]) => (
-          <label key={value}>
-            <input
-              type="radio"
-              name="term"
-              checked={seconds.value === value}
-              disabled={url !== null}
-              onChange={() => (seconds.value = value)}
-            />
-            {label}
-          </label>
-        ))}
-      </fieldset>
+      {share.value ? (
+        <p>It plays until {until(share.value.expires_at)}.</p>
+      ) : (
+        <fieldset class="terms">
+          <legend>The link is good for</legend>
+          {TERMS.map(([label, value]) => (
+            <label key={value}>
+              <input
+                type="radio"
+                name="term"
+                checked={seconds.value === value}
+
+                onChange={() => (seconds.value = value)}
+              />
+              {label}
+            </label>
+          ))}
+        </fieldset>
+      )}
       {error.value && (
         <p class="error-text" role="alert">
           {error.value}
@@ -90,4 +94,8 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
       )}
     </Dialog>
   );
+}
+
+function until(iso: string): string {
+  return new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' }).format(new Date(iso));
 }

@@ -149,7 +149,7 @@ function Preview({
         />
       )}
       <span class="preview-time">{clock(at)}</span>
-      {isUnready && <span class="preview-note">Not ready yet. Choose it to have it next.</span>}
+      {isUnready && <span class="preview-note">Not ready yet. Choose it to have it prepared first.</span>}
     </div>
   );
 }
