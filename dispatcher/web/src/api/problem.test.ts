@@ -36,3 +36,9 @@ it('knows what to try again', () => {
 it('shows no internals of a defect', () => {
   expect(words(new TypeError('x is not a function'))).toBe('Something went wrong. Try again.');
 });
+
+it('says when a chosen file has gone', () => {
+  expect(words(new DOMException('moved', 'NotReadableError'))).toBe(
+    'The file cannot be read any more. Choose it again.',
+  );
+});

@@ -63,6 +63,10 @@ function fallback(status: number): string {
 /** What to tell a person about anything that was thrown. */
 export function describe(error: unknown): string {
   if (error instanceof Problem || error instanceof Unreachable) return error.message;
+  // What browsers throw when a chosen file was moved or changed.
+  if (error instanceof DOMException && (error.name === 'NotReadableError' || error.name === 'NotFoundError')) {
+    return 'The file cannot be read any more. Choose it again.';
+  }
   return 'Something went wrong. Try again.';
 }
 

@@ -140,6 +140,8 @@ export class Transfer {
     const upload = this.upload.value;
     if (!upload) return;
     const body = this.file.slice(...schedule.range(number));
+    // What the API refuses stays refused; a store may take a part under another address.
+    let canHelp = isTransient;
     try {
       const target = await this.backend.target(upload, number, body);
       if (stopped.aborted) return;
@@ -148,6 +150,7 @@ export class Transfer {
         schedule.progressed(number, bytes);
         this.#count();
       };
+      canHelp = canBeSentAgain;
       await this.backend.put(target, body, onProgress, stopped);
       if (stopped.aborted) return;
       schedule.sent(number);
@@ -156,7 +159,7 @@ export class Transfer {
     } catch (error) {
       if (stopped.aborted) return;
       if (!(error instanceof Unreachable)) this.#refusals += 1;
-      if (!canBeSentAgain(error) || this.#refusals > REFUSALS) {
+      if (!canHelp(error) || this.#refusals > REFUSALS) {
         this.error.value = describe(error);
         this.#halt('failed');
         return;
