@@ -9,11 +9,13 @@ import { route } from './router';
 import { Account } from './account';
 import { isOperator, key, me } from './session';
 import { SignIn } from './sign-in';
+import { percent } from './text/size';
 import { theme } from './theme';
 import { Heading } from './ui/heading';
 import { Icon, Mark } from './ui/icons';
 import { Menu } from './ui/menu';
 import { Notices } from './ui/notices';
+import { underWay } from './upload/transfers';
 import { SharedPage } from './watch/shared';
 import { WatchPage } from './watch/page';
 
@@ -21,7 +23,15 @@ export function App() {
   const isShared = route.value.page === 'shared';
   return (
     <>
-      <a class="skip" href="#main">
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => {
+          // Focus alone: the fragment of the address belongs to shared links.
+          event.preventDefault();
+          document.getElementById('main')?.focus();
+        }}
+      >
         Skip to content
       </a>
       <Header />
@@ -87,9 +97,21 @@ function Header() {
         </nav>
       )}
       <span class="grow" />
+      {route.value.page !== 'matches' && <UploadsUnderWay />}
       <ThemeMenu />
       {bearer && <Account />}
     </header>
+  );
+}
+
+/** Uploads go on while other pages are looked at. */
+function UploadsUnderWay() {
+  const share = underWay.value;
+  if (share === null) return null;
+  return (
+    <a class="under-way" href="/">
+      Uploading {percent(share)}
+    </a>
   );
 }
 

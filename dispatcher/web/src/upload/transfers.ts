@@ -1,6 +1,6 @@
 // All files on their way in this tab, and uploads that an earlier visit left unfinished.
 
-import { effect, signal } from '@preact/signals';
+import { computed, effect, signal } from '@preact/signals';
 import { call, intention } from '../api/client';
 import type { Page, PartTarget, Upload } from '../api/types';
 import { fingerprint } from './fingerprint';
@@ -89,9 +89,18 @@ export async function forget(upload: Upload): Promise<void> {
   await call<void>(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
 }
 
-const isBusy = () => transfers.value.some((t) => ['reading', 'sending', 'lost', 'finishing'].includes(t.state.value));
+const busy = computed(() =>
+  transfers.value.filter((t) => ['reading', 'sending', 'lost', 'finishing'].includes(t.state.value)),
+);
+
+/** Share that has been sent of all files on their way; null when there are none. */
+export const underWay = computed(() => {
+  if (busy.value.length === 0) return null;
+  const size = busy.value.reduce((sum, t) => sum + t.file.size, 0);
+  return busy.value.reduce((sum, t) => sum + t.sentBytes.value, 0) / Math.max(1, size);
+});
 
 addEventListener('online', () => transfers.value.forEach((t) => t.hurry()));
 addEventListener('beforeunload', (event) => {
-  if (isBusy()) event.preventDefault();
+  if (busy.value.length > 0) event.preventDefault();
 });
