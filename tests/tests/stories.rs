@@ -10,6 +10,8 @@ mod coded;
 mod cut_off;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
+#[path = "stories/hostile.rs"]
+mod hostile;
 #[path = "stories/killed.rs"]
 mod killed;
 #[path = "stories/local.rs"]
@@ -22,6 +24,8 @@ mod manifest;
 mod messages;
 #[path = "stories/refused.rs"]
 mod refused;
+#[path = "stories/sandbox.rs"]
+mod sandbox;
 #[path = "stories/services.rs"]
 mod services;
 #[path = "stories/store.rs"]

@@ -7,7 +7,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::EncoderType;
 use serde::{Deserialize, Serialize};
 
-use crate::child::EngineProcess;
+use crate::child::{Engines, TaskLimits};
 use crate::encoder::Backend;
 use crate::failure::JobError;
 use crate::plan::{JobPlan, Machine};
@@ -76,11 +76,12 @@ pub fn gpu() -> Option<Gpu> {
     })
 }
 
-/// Chooses, trying the GPU in an engine process of its own when there may be one.
+/// Chooses, trying the GPU in an engine process of its own when there may be one: what does not work inside the sandbox
+/// does not work.
 ///
 /// # Errors
 /// NVENC was demanded and does not work.
-pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
+pub(crate) async fn choose(engines: Engines, choice: EncoderChoice) -> Result<Chosen, JobError> {
     let cpu =
         |notes| Chosen { machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false }, notes, gpu: None };
     let gpu = gpu();
@@ -88,7 +89,7 @@ pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
     if choice == EncoderChoice::X264 && gpu.is_none() || !may_have_gpu {
         return Ok(cpu(Vec::new()));
     }
-    let tried = match try_in_engine().await {
+    let tried = match try_in_engine(engines).await {
         Ok(hardware) => hardware,
         Err(error) => Hardware { reasons: vec![error.to_string()], ..Hardware::default() },
     };
@@ -114,9 +115,9 @@ pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
     })
 }
 
-async fn try_in_engine() -> Result<Hardware, JobError> {
-    let mut engine = EngineProcess::start_without_source()?;
-    engine.send(&Command::TryHardware).await?;
+async fn try_in_engine(engines: Engines) -> Result<Hardware, JobError> {
+    let mut engine = engines.gpu(true).start_without_source().await?;
+    engine.send(&Command::TryHardware, TaskLimits::TRY).await?;
     match engine.next().await? {
         (Event::Hardware(hardware), _) => Ok(hardware),
         (other, _) => Err(JobError::new(FailureCode::EngineProtocol, format!("unexpected event {other:?}"))),
@@ -124,6 +125,11 @@ async fn try_in_engine() -> Result<Hardware, JobError> {
 }
 
 impl Chosen {
+    /// `engines`, with the GPU when it was chosen.
+    pub(crate) fn equip(&self, engines: Engines) -> Engines {
+        engines.gpu(self.machine.gpu || self.machine.backend == Backend::Nvenc)
+    }
+
     /// Encoder families that jobs may be planned for here: with NVENC also x264, which takes what NVENC does not.
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {

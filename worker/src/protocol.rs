@@ -1,7 +1,8 @@
 //! What parent and engine say to each other over inherited sockets.
 //!
 //! Every message is `u32 header length, u32 payload length` (little endian), a JSON header, raw payload bytes.
-//! The parent treats what the engine says as hostile: lengths are bounded here, the content is checked by the plan.
+//! The parent treats what the engine says as hostile: lengths are bounded here, the content is checked against the plan
+//! (`verify`).
 
 use std::io::{self, Read, Write};
 
@@ -9,6 +10,7 @@ use fleet::failure::FailureCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::facts::SourceFacts;
 use crate::plan::{AudioPlan, VideoPlan};
 
@@ -41,6 +43,11 @@ pub enum Command {
     },
     /// Try the hardware: open a decoder and encoders on the GPU.
     TryHardware,
+    /// Try one of the things that must not be possible (`media::forbidden`), to see that it is not.
+    TryForbidden {
+        /// Its name.
+        operation: String,
+    },
 }
 
 /// A run of segments.
@@ -58,6 +65,8 @@ pub struct VideoTask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The first message: the engine is locked, and has read nothing yet.
+    Ready(Confinement),
     /// Answer to [`Command::Probe`].
     Probed {
         /// What was found.
@@ -102,6 +111,31 @@ pub enum Event {
     },
     /// Answer to [`Command::TryHardware`].
     Hardware(Hardware),
+    /// Answer to [`Command::TryForbidden`], unless the attempt was the end of the engine.
+    Forbidden {
+        /// Whether it was refused.
+        refused: bool,
+    },
+}
+
+impl Event {
+    /// Its kind, for errors.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::Probed { .. } => "probed",
+            Self::Init { .. } => "init",
+            Self::Segment(_) => "segment",
+            Self::Thumbnail { .. } => "thumbnail",
+            Self::Poster { .. } => "poster",
+            Self::Progress { .. } => "progress",
+            Self::Done(_) => "done",
+            Self::Failed { .. } => "failed",
+            Self::Hardware(_) => "hardware",
+            Self::Forbidden { .. } => "forbidden",
+        }
+    }
 }
 
 /// A finished segment.

@@ -29,6 +29,7 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::child::Engines;
 use crate::hardware::{self, EncoderChoice};
 use crate::plan::Backend;
 use lease::Leases;
@@ -65,6 +66,8 @@ pub struct ServiceRequest {
     pub spot: bool,
     /// How long a drain waits for segments to be finished.
     pub drain: Duration,
+    /// Run engines without their sandbox.
+    pub insecure_engine: bool,
     /// Sleep instead of encoding, this many times as fast as the match: a test double for measuring the fleet itself.
     pub pretend: Option<f64>,
 }
@@ -155,16 +158,21 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
     let buckets = config.buckets();
     let queue = region.queue(&store).await;
     let objects = config.objects(&buckets).await?;
+    let engines = Engines::new(request.insecure_engine);
     let chosen = match request.pretend {
         Some(_) => None,
-        None => Some(hardware::choose(request.encoder).await?),
+        None => {
+            engines.check().await?;
+            Some(hardware::choose(engines, request.encoder).await?)
+        }
     };
+    let engines = chosen.as_ref().map_or(engines, |chosen| chosen.equip(engines));
     let backends = chosen.as_ref().map_or_else(|| vec![Backend::X264], hardware::Chosen::backends);
     let slots = request.slots.unwrap_or_else(|| chosen.as_ref().map_or(1, hardware::Chosen::service_slots)).max(1);
     let service = Arc::new(Service {
         id: Uuid::now_v7(),
         region: region.name.clone(),
-        stash: Stash::new(slots as usize, buckets),
+        stash: Stash::new(slots as usize, engines, buckets),
         leases: Leases::default(),
         metrics: Metrics::new(slots),
         lease: config.timing.lease(),

@@ -418,16 +418,10 @@ fn peak_kib(ladder: &Path, clip: &Path, out: &Path) -> u64 {
         .expect("the worker starts");
     let (mut parent, mut engine) = (0, 0);
     while child.try_wait().expect("a child can be waited for").is_none() {
-        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        engine = tasks.split_whitespace().filter_map(|pid| resident_kib(pid.parse().ok()?)).fold(engine, u64::max);
-        parent = resident_kib(child.id()).map_or(parent, |p| p.max(parent));
+        engine = stories::children(child.id()).into_iter().filter_map(stories::peak_kib).fold(engine, u64::max);
+        parent = stories::peak_kib(child.id()).map_or(parent, |p| p.max(parent));
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("    parent {} MiB, engine {} MiB", parent / 1024, engine / 1024);
     parent + engine
-}
-
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find(|l| l.starts_with("VmHWM:"))?.split_whitespace().nth(1)?.parse().ok()
 }
