@@ -6,6 +6,8 @@
 
 mod limits;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -342,7 +344,8 @@ async fn read_event(control: &mut OwnedReadHalf, allowed: &Allowed) -> std::io::
     }
     let mut bytes = vec![0; header];
     control.read_exact(&mut bytes).await?;
-    let event = serde_json::from_slice(&bytes).map_err(std::io::Error::from)?;
+    // Also JSON that ends too early: the frame is whole, so the engine is not gone.
+    let event = serde_json::from_slice(&bytes).map_err(|e| std::io::Error::new(std::io::ErrorKind::InvalidData, e))?;
     let mut bytes = vec![0; payload];
     control.read_exact(&mut bytes).await?;
     Ok((event, bytes))

@@ -89,7 +89,19 @@ impl Engines {
             .stdout(Stdio::from(OwnedFd::from(control_theirs)))
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        let mut child = spawn_on_lasting_thread(command).await.map_err(failed)?;
+        let child = spawn_on_lasting_thread(command).await.map_err(failed)?;
+        self.attend(child, source_ours, control_ours, source).await
+    }
+
+    /// Takes charge of a process at the other ends of two sockets.
+    pub(super) async fn attend(
+        self,
+        mut child: Child,
+        source_ours: std::os::unix::net::UnixStream,
+        control_ours: std::os::unix::net::UnixStream,
+        source: Option<(Reader, u64)>,
+    ) -> Result<EngineProcess, JobError> {
+        let failed = |e: std::io::Error| JobError::internal(format!("starting an engine: {e}"));
         let to_tokio = |stream: std::os::unix::net::UnixStream| {
             stream.set_nonblocking(true)?;
             UnixStream::from_std(stream)
