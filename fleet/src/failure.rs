@@ -41,6 +41,8 @@ pub enum FailureCode {
     EngineProtocol,
     /// The engine process tried what none needs to, and was ended for it.
     EngineViolation,
+    /// The pictures that came out are not those that went in: the machine is suspected.
+    GuardFailed,
     /// Engines cannot be locked in on this machine.
     SandboxUnavailable,
     /// The requested encoder does not work on this machine.
@@ -77,7 +79,7 @@ pub enum Disposition {
 
 impl FailureCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::EmptyFile,
         Self::NotMedia,
         Self::NoVideo,
@@ -94,6 +96,7 @@ impl FailureCode {
         Self::EngineHung,
         Self::EngineProtocol,
         Self::EngineViolation,
+        Self::GuardFailed,
         Self::SandboxUnavailable,
         Self::EncoderUnavailable,
         Self::OutputFailed,
@@ -132,6 +135,7 @@ impl FailureCode {
             Self::EngineHung => "engine_hung",
             Self::EngineProtocol => "engine_protocol",
             Self::EngineViolation => "engine_violation",
+            Self::GuardFailed => "guard_failed",
             Self::SandboxUnavailable => "sandbox_unavailable",
             Self::EncoderUnavailable => "encoder_unavailable",
             Self::OutputFailed => "output_failed",
@@ -179,6 +183,7 @@ impl FailureCode {
             | Self::EngineHung
             | Self::EngineProtocol
             | Self::EngineViolation
+            | Self::GuardFailed
             | Self::SandboxUnavailable
             | Self::EncoderUnavailable
             | Self::OutputFailed
@@ -225,6 +230,9 @@ impl FailureCode {
             Self::EngineProtocol => "engine output broke framing, limits or the plan; treat the source as hostile",
             Self::EngineViolation => {
                 "engine child was ended by its system call filter (SIGSYS): treat the source as an attack, keep it for analysis"
+            }
+            Self::GuardFailed => {
+                "made pictures differ from the film, or came too fast; when the known film fails too, the device is quarantined"
             }
             Self::SandboxUnavailable => {
                 "kernel lacks Landlock or seccomp, or a container profile denies them; see `worker sandbox`, or use --insecure-engine"
@@ -273,6 +281,7 @@ impl FailureCode {
             Self::SourceUnavailable
             | Self::EngineCrashed
             | Self::EngineHung
+            | Self::GuardFailed
             | Self::SandboxUnavailable
             | Self::EncoderUnavailable
             | Self::OutputFailed => Disposition::Retry,

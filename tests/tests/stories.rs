@@ -10,6 +10,8 @@ mod coded;
 mod cut_off;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
+#[path = "stories/guard.rs"]
+mod guard;
 #[path = "stories/hostile.rs"]
 mod hostile;
 #[path = "stories/killed.rs"]

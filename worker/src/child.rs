@@ -230,6 +230,7 @@ fn is_an_engines_to_say(code: FailureCode) -> bool {
             | FailureCode::LimitExceeded
             | FailureCode::SourceUnavailable
             | FailureCode::EncoderUnavailable
+            | FailureCode::GuardFailed
             | FailureCode::Internal
     )
 }

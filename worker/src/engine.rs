@@ -7,7 +7,9 @@ mod assemble;
 mod audio;
 mod clock;
 mod epochs;
+mod golden;
 mod hardware;
+mod likeness;
 pub(crate) mod outbox;
 mod pictures;
 mod probe;
@@ -29,6 +31,7 @@ use media::device::CudaDevice;
 use crate::confinement::{Confinement, Layers};
 use crate::plan::VideoPlan;
 use crate::protocol::{self, Command, Event, VideoTask};
+pub(crate) use golden::FRAMES as GOLDEN_FRAMES;
 use outbox::Outbox;
 pub(crate) use probe::MAX_DURATION_S;
 use range::RangeClient;
@@ -139,6 +142,7 @@ impl Engine {
                 Event::Done(audio::encode(&self.range, &plan, first_segment, &self.outbox)?)
             }
             Command::TryHardware => Event::Hardware(hardware::try_out(self.gpu.as_ref())),
+            Command::Golden { encoder } => Event::Golden(golden::run(&encoder, self.gpu.as_ref())?),
             Command::TryForbidden { operation } => {
                 let refused = sandbox::is_refused(&operation);
                 Event::Forbidden { refused: refused.ok_or_else(|| EngineError::internal("no such operation"))? }

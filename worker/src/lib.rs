@@ -14,6 +14,7 @@ pub mod engine;
 pub mod facts;
 pub mod failure;
 pub mod filters;
+mod guard;
 pub mod hardware;
 pub mod output;
 pub mod plan;

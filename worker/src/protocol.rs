@@ -43,6 +43,11 @@ pub enum Command {
     },
     /// Try the hardware: open a decoder and encoders on the GPU.
     TryHardware,
+    /// Encode and decode a known film.
+    Golden {
+        /// FFmpeg's name of the encoder.
+        encoder: String,
+    },
     /// Try one of the things that must not be possible (`media::forbidden`), to see that it is not.
     TryForbidden {
         /// Its name.
@@ -111,6 +116,8 @@ pub enum Event {
     },
     /// Answer to [`Command::TryHardware`].
     Hardware(Hardware),
+    /// Answer to [`Command::Golden`].
+    Golden(Golden),
     /// Answer to [`Command::TryForbidden`], unless the attempt was the end of the engine.
     Forbidden {
         /// Whether it was refused.
@@ -133,6 +140,7 @@ impl Event {
             Self::Done(_) => "done",
             Self::Failed { .. } => "failed",
             Self::Hardware(_) => "hardware",
+            Self::Golden(_) => "golden",
             Self::Forbidden { .. } => "forbidden",
         }
     }
@@ -208,6 +216,15 @@ pub struct Hardware {
     pub hevc_nvenc: bool,
     /// Why not, in FFmpeg's words.
     pub reasons: Vec<String>,
+}
+
+/// What came out of a known film.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Frames.
+    pub frames: u64,
+    /// Likeness of the worst of them, in dB.
+    pub worst_db: f64,
 }
 
 /// Serialises a message.

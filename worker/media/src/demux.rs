@@ -6,6 +6,7 @@ use std::io;
 use ffmpeg_next::ffi;
 
 use crate::decode::MAX_PIXELS;
+use crate::encode::Encoder;
 use crate::error::{Error, Received, Result, check, no_memory, received};
 use crate::frame::pixel_format_name;
 use crate::io::{Input, ReadAt};
@@ -144,6 +145,24 @@ unsafe impl Send for StreamParameters {}
 impl StreamParameters {
     pub(crate) fn as_ptr(&self) -> *const ffi::AVCodecParameters {
         self.parameters
+    }
+
+    /// What a decoder of an encoder's packets needs.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn of_encoder(encoder: &Encoder) -> Result<Self> {
+        let op = "copy encoder parameters";
+        // SAFETY: the fresh struct is owned by the result before anything can fail; the context is valid, the call copies.
+        unsafe {
+            let parameters = ffi::avcodec_parameters_alloc();
+            if parameters.is_null() {
+                return Err(no_memory(op));
+            }
+            let result = Self { parameters, time_base: (*encoder.context()).time_base.into() };
+            check(op, ffi::avcodec_parameters_from_context(parameters, encoder.context()))?;
+            Ok(result)
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! The pictures of one run of segments.
 
+use std::time::Instant;
+
 use fleet::cmaf::{InitFacts, TrackKind};
 use fleet::ladder::Codec;
 use fleet::timeline::PRESENTATION_DELAY_MS;
@@ -7,6 +9,7 @@ use fleet::timeline::PRESENTATION_DELAY_MS;
 use super::{MAX_COUNT, expect, hostile, init, is_size, report, segment};
 use crate::engine::MAX_DURATION_S;
 use crate::failure::JobError;
+use crate::guard;
 use crate::plan::{RenditionPlan, VideoPlan};
 use crate::protocol::{Event, SegmentEvent, TaskReport};
 
@@ -23,6 +26,9 @@ pub(crate) struct VideoCheck<'a> {
     end: Option<u64>,
     first_frame: u64,
     tracks: Vec<Track<'a>>,
+    started: Instant,
+    /// Encoded pixels that were handed over.
+    pixels: f64,
 }
 
 struct Track<'a> {
@@ -40,7 +46,14 @@ impl<'a> VideoCheck<'a> {
     pub(crate) fn new(plan: &'a VideoPlan, first: u64, end: Option<u64>) -> Self {
         let track = |plan| Track { plan, init: None, next: first, frames: 0, ended: false };
         let first_frame = plan.grid.start(first).unwrap_or(0);
-        Self { plan, end, first_frame, tracks: plan.renditions.iter().map(track).collect() }
+        Self {
+            plan,
+            end,
+            first_frame,
+            tracks: plan.renditions.iter().map(track).collect(),
+            started: Instant::now(),
+            pixels: 0.0,
+        }
     }
 
     /// Checks the next event.
@@ -145,10 +158,15 @@ impl<'a> VideoCheck<'a> {
         })?;
         let is_open = |f: &fleet::cmaf::FragmentFacts| f.starts_with_sync && f.starts_with_random_access == Some(true);
         expect(facts.fragments.iter().all(is_open), || format!("{name} begins without an IDR"))?;
+        let pixels = f64::from(track.plan.width) * f64::from(track.plan.height) * to_f64(event.count);
+        let is_encoded = track.plan.encode.is_some();
         track.next += 1;
         track.frames += event.count;
         track.ended = full.is_some_and(|full| event.count < full);
-        Ok(())
+        if is_encoded {
+            self.pixels += pixels;
+        }
+        guard::pace(self.pixels, self.started.elapsed())
     }
 
     fn done(&self, done: &TaskReport) -> Result<(), JobError> {
