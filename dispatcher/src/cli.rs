@@ -146,6 +146,15 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// List devices that encode, those in quarantine first
+    Devices {
+        /// End the quarantine of this one
+        #[arg(long, value_name = "NAME")]
+        trust: Option<String>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a worker to finish what it has and end
     Drain {
         /// Id of the worker

@@ -222,6 +222,24 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             }
             Ok(())
         }
+        Verb::Devices { trust, json } => {
+            let store = open(&fleet)?.1;
+            if let Some(name) = trust {
+                if !store.trust_device(&name).await? {
+                    let what = format!("{name} is not in quarantine; see `dispatcher devices`");
+                    return Err(CommandError::Usage(what));
+                }
+                print(&format!("{name} is trusted again by workers that start from now on"));
+                return Ok(());
+            }
+            let devices = store.devices().await?;
+            if json {
+                print_json(&devices)
+            } else {
+                print(&tables::devices(&devices))
+            }
+            Ok(())
+        }
         Verb::Drain { worker } => {
             if open(&fleet)?.1.drain_worker(worker).await? {
                 print(&format!("{worker} ends when its chunks are handed over"));

@@ -240,6 +240,10 @@ impl Dispatcher {
                 "lease expired; the next attempt goes on after the last committed segment");
         }
         self.store.bury_silent_workers(Duration::from_secs_f64(self.alive_s())).await?;
+        while let Some(gone) = self.store.withdraw_suspect().await? {
+            tracing::error!(gone.device, gone.reason, segments = gone.segments, jobs = ?gone.jobs,
+                "device quarantined; what it made since it last worked is made again");
+        }
         let again = self.store.resend(self.patience).await?;
         if again > 0 {
             tracing::info!(again, "messages sent again");

@@ -19,7 +19,7 @@ pub use boxes::{CmafError, FourCc};
 pub use fragment::{FragmentError, Sample, write_fragment, write_styp};
 pub use init::{AudioFacts, Colour, InitFacts, SampleDefaults, TrackKind, VideoFacts, parse_init};
 pub use nal::{NalCodec, NalError, annexb_to_length_prefixed, avc_has_idr, hevc_has_irap};
-pub use segment::{ByteRange, FragmentFacts, MAX_SAMPLES, SegmentFacts, parse_segment};
+pub use segment::{ByteRange, FragmentFacts, MAX_SAMPLES, SegmentFacts, foreign_box, parse_segment};
 
 /// Init segments for the tests of other modules.
 #[cfg(test)]

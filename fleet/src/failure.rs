@@ -39,6 +39,12 @@ pub enum FailureCode {
     EngineHung,
     /// The engine said something its parent does not accept.
     EngineProtocol,
+    /// The engine process tried what none needs to, and was ended for it.
+    EngineViolation,
+    /// The pictures that came out are not those that went in: the machine is suspected.
+    GuardFailed,
+    /// Engines cannot be locked in on this machine.
+    SandboxUnavailable,
     /// The requested encoder does not work on this machine.
     EncoderUnavailable,
     /// The output could not be written.
@@ -73,7 +79,7 @@ pub enum Disposition {
 
 impl FailureCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 27] = [
         Self::EmptyFile,
         Self::NotMedia,
         Self::NoVideo,
@@ -89,6 +95,9 @@ impl FailureCode {
         Self::EngineCrashed,
         Self::EngineHung,
         Self::EngineProtocol,
+        Self::EngineViolation,
+        Self::GuardFailed,
+        Self::SandboxUnavailable,
         Self::EncoderUnavailable,
         Self::OutputFailed,
         Self::OutputInUse,
@@ -125,6 +134,9 @@ impl FailureCode {
             Self::EngineCrashed => "engine_crashed",
             Self::EngineHung => "engine_hung",
             Self::EngineProtocol => "engine_protocol",
+            Self::EngineViolation => "engine_violation",
+            Self::GuardFailed => "guard_failed",
+            Self::SandboxUnavailable => "sandbox_unavailable",
             Self::EncoderUnavailable => "encoder_unavailable",
             Self::OutputFailed => "output_failed",
             Self::OutputInUse => "output_in_use",
@@ -170,6 +182,9 @@ impl FailureCode {
             | Self::EngineCrashed
             | Self::EngineHung
             | Self::EngineProtocol
+            | Self::EngineViolation
+            | Self::GuardFailed
+            | Self::SandboxUnavailable
             | Self::EncoderUnavailable
             | Self::OutputFailed
             | Self::OutputInUse
@@ -213,6 +228,15 @@ impl FailureCode {
             Self::EngineCrashed => "engine child died by signal or exit code; keep the source for analysis",
             Self::EngineHung => "no progress within the watchdog time; the child was killed",
             Self::EngineProtocol => "engine output broke framing, limits or the plan; treat the source as hostile",
+            Self::EngineViolation => {
+                "engine child was ended by its system call filter (SIGSYS): treat the source as an attack, keep it for analysis"
+            }
+            Self::GuardFailed => {
+                "made pictures differ from the film, or came too fast; when the known film fails too, the device is quarantined"
+            }
+            Self::SandboxUnavailable => {
+                "kernel lacks Landlock or seccomp, or a container profile denies them; see `worker sandbox`, or use --insecure-engine"
+            }
             Self::EncoderUnavailable => {
                 "opening a test session failed; check driver, NVENC presence and session count, or use --encoder x264"
             }
@@ -247,6 +271,7 @@ impl FailureCode {
             | Self::SourceForbidden
             | Self::SourceChanged
             | Self::EngineProtocol
+            | Self::EngineViolation
             | Self::OutputInUse
             | Self::ConformanceFailed
             | Self::BadLadder
@@ -256,6 +281,8 @@ impl FailureCode {
             Self::SourceUnavailable
             | Self::EngineCrashed
             | Self::EngineHung
+            | Self::GuardFailed
+            | Self::SandboxUnavailable
             | Self::EncoderUnavailable
             | Self::OutputFailed => Disposition::Retry,
             Self::Cancelled => Disposition::Interrupted,
@@ -266,7 +293,14 @@ impl FailureCode {
     #[must_use]
     pub fn exit_code(self) -> u8 {
         match (self, self.disposition()) {
-            (Self::Internal | Self::ConformanceFailed | Self::EngineProtocol | Self::CopyImpossible, _) => 4,
+            (
+                Self::Internal
+                | Self::ConformanceFailed
+                | Self::EngineProtocol
+                | Self::EngineViolation
+                | Self::CopyImpossible,
+                _,
+            ) => 4,
             (_, Disposition::Fail) => 2,
             (_, Disposition::Retry) => 3,
             (_, Disposition::Interrupted) => 130,

@@ -132,6 +132,8 @@ words! {
         JobEnded = "job_ended",
         /// Its job is tried again.
         Retried = "retried",
+        /// The device that made it proved faulty; what it made is made again.
+        Withdrawn = "withdrawn",
     }
 }
 
@@ -180,7 +182,8 @@ impl ChunkState {
             (Self::Waiting, E::Released) => Self::Queued,
             (Self::Queued, E::Recalled)
             | (Self::Running, E::Lost | E::HandedBack | E::TryAgain)
-            | (Self::Failed | Self::Cancelled, E::Retried) => Self::Waiting,
+            | (Self::Failed | Self::Cancelled, E::Retried)
+            | (Self::Done, E::Withdrawn) => Self::Waiting,
             (Self::Queued, E::Claimed) => Self::Running,
             (Self::Running, E::Completed) => Self::Done,
             (Self::Running, E::GaveUp) => Self::Failed,
@@ -200,6 +203,7 @@ impl ChunkState {
                 | ChunkEvent::TryAgain
                 | ChunkEvent::JobEnded
                 | ChunkEvent::Retried
+                | ChunkEvent::Withdrawn
         )
     }
 }
@@ -228,9 +232,10 @@ mod tests {
     }
 
     #[test]
-    fn a_done_chunk_stays_done_whatever_happens() {
+    fn a_done_chunk_stays_done_unless_its_maker_proves_faulty() {
         for event in ChunkEvent::ALL {
-            assert!(ChunkState::Done.after(*event).is_err(), "{event}");
+            let allowed = *event == ChunkEvent::Withdrawn;
+            assert_eq!(ChunkState::Done.after(*event).is_ok(), allowed, "{event}");
         }
     }
 

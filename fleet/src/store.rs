@@ -6,11 +6,12 @@
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
-//! [`retention`]; then what the API needs: [`tenant`] (one organisation's view), [`organisations`], [`feed`], [`clips`], [`uploads`],
+//! [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view), [`organisations`], [`feed`], [`clips`], [`uploads`],
 //! [`inbox`].
 
 pub mod clips;
 pub mod feed;
+pub mod guard;
 pub mod inbox;
 pub mod jobs;
 pub mod organisations;

@@ -14,6 +14,10 @@ mod coded;
 mod cut_off;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
+#[path = "stories/guard.rs"]
+mod guard;
+#[path = "stories/hostile.rs"]
+mod hostile;
 #[path = "stories/killed.rs"]
 mod killed;
 #[path = "stories/local.rs"]
@@ -28,6 +32,8 @@ mod messages;
 mod operating;
 #[path = "stories/refused.rs"]
 mod refused;
+#[path = "stories/sandbox.rs"]
+mod sandbox;
 #[path = "stories/services.rs"]
 mod services;
 #[path = "stories/store.rs"]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use crate::confinement::Layers;
 use crate::hardware::EncoderChoice;
 use crate::profiles;
 
@@ -22,6 +23,7 @@ const EXAMPLES: &str = "Examples:
   worker transcode match.mp4 out --ladder quick         soonest to watch
   worker transcode s3://matches/final.mov out --json    from S3, events for a script
   worker probe phone.mov                                what is in a file
+  worker sandbox                                        is a hostile file locked in on this machine?
   worker check out                                      the HLS rules, on any HLS folder
 
 Exit codes: 0 done, 2 bad input, 3 try again later, 4 failed checks or a defect, 130 stopped.";
@@ -37,6 +39,12 @@ pub enum Verb {
     Probe {
         /// File, `s3://bucket/key` or `https://` address
         input: OsString,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell whether engines are locked in on this machine, trying what must not be possible
+    Sandbox {
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -57,7 +65,14 @@ pub enum Verb {
     },
     /// Used by the worker itself: decodes and encodes in a process of its own
     #[command(hide = true)]
-    Engine,
+    Engine {
+        /// Locks
+        #[arg(long, value_enum, default_value_t)]
+        layers: Layers,
+        /// Start the GPU driver, and leave open what it needs
+        #[arg(long)]
+        gpu: bool,
+    },
 }
 
 /// Arguments of `transcode`.
@@ -79,6 +94,9 @@ pub struct TranscodeArgs {
     /// Length of the pieces that engines take, in seconds; rounded to whole segments
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub chunk: Option<f64>,
+    /// Run engines without their sandbox: a hostile file can then do what this process can
+    #[arg(long)]
+    pub insecure_engine: bool,
     /// Replace the output of another video in the folder
     #[arg(long)]
     pub overwrite: bool,
@@ -102,6 +120,9 @@ pub struct RunArgs {
     /// Chunks at work at once; by default as many as cores or GPU carry
     #[arg(long, value_name = "N", env = "TOUCHLINE_SLOTS", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
+    /// Run engines without their sandbox: a hostile file can then do what this process can
+    #[arg(long, env = "TOUCHLINE_INSECURE_ENGINE")]
+    pub insecure_engine: bool,
     /// Pool that the machine belongs to, for the books
     #[arg(long, default_value = "", env = "TOUCHLINE_POOL")]
     pub pool: String,

@@ -22,11 +22,12 @@ use crate::profiles;
 use crate::service::{self, ServiceError, ServiceRequest};
 use crate::source::SourceLocation;
 use crate::transcode::{self, Request};
+use crate::trial;
 use crate::update::{Failed, Sink, Summary, Update};
 
 /// Logs to standard error; `RUST_LOG` chooses what. An engine's lines have no time and colour: its parent adds them.
 pub fn start_logging(verb: &Verb) {
-    let is_engine = matches!(verb, Verb::Engine);
+    let is_engine = matches!(verb, Verb::Engine { .. });
     let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info,sqlx=warn" } else { "warn" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
@@ -99,6 +100,7 @@ fn run_transcode(args: TranscodeArgs) -> Result<(), JobError> {
         slots: args.slots,
         chunk_s: args.chunk,
         overwrite: args.overwrite,
+        insecure_engine: args.insecure_engine,
     };
     let runtime = runtime()?;
     let outcome = runtime.block_on(async {
@@ -146,6 +148,7 @@ pub fn run(args: RunArgs) -> ExitCode {
             listen: args.listen,
             spot: args.spot,
             drain: seconds(args.drain),
+            insecure_engine: args.insecure_engine,
             pretend: args.pretend,
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(JobError::internal)?;
@@ -180,6 +183,21 @@ pub fn run(args: RunArgs) -> ExitCode {
             })
         }
     }
+}
+
+/// `worker sandbox`.
+#[must_use]
+pub fn sandbox(json: bool) -> ExitCode {
+    let trials = match runtime().map(|runtime| runtime.block_on(trial::run())) {
+        Ok(trials) => trials,
+        Err(error) => return fail(&error, json),
+    };
+    if json {
+        print_json(&trials);
+    } else {
+        print(&trials.to_string());
+    }
+    if trials.holds() { ExitCode::SUCCESS } else { ExitCode::from(FailureCode::SandboxUnavailable.exit_code()) }
 }
 
 /// Ctrl-C or SIGTERM.

@@ -1,19 +1,22 @@
 //! The engine process: decodes bytes from strangers with no network, no credentials and no name of anything.
 //!
-//! Standard input is the socket on which it asks for ranges of the source; standard output the socket on which it is
+//! It locks itself in ([`sandbox`]) before it reads the first byte of the source, and says so. Standard input is the socket on which it asks for ranges of the source; standard output the socket on which it is
 //! told what to do and hands back what it made; standard error carries log lines. It ends when its parent does.
 
 mod assemble;
 mod audio;
 mod clock;
 mod epochs;
+mod golden;
 mod hardware;
-mod outbox;
+mod likeness;
+pub(crate) mod outbox;
 mod pictures;
-pub(crate) mod probe;
+mod probe;
 mod range;
 mod reader;
-mod rendition;
+pub(crate) mod rendition;
+mod sandbox;
 mod select;
 mod video;
 
@@ -25,11 +28,15 @@ use std::sync::mpsc;
 use fleet::failure::FailureCode;
 use media::device::CudaDevice;
 
+use crate::confinement::{Confinement, Layers};
 use crate::plan::VideoPlan;
 use crate::protocol::{self, Command, Event, VideoTask};
+pub(crate) use golden::FRAMES as GOLDEN_FRAMES;
 use outbox::Outbox;
+pub(crate) use probe::MAX_DURATION_S;
 use range::RangeClient;
 use reader::Reader;
+pub use sandbox::SandboxError;
 
 /// A single allocation inside FFmpeg may not be larger, in bytes.
 const MAX_ALLOCATION: usize = 512 << 20;
@@ -63,17 +70,38 @@ impl From<select::FreezeTooLong> for EngineError {
     }
 }
 
-/// Serves commands until the parent closes the socket.
+/// Locks this process in as an engine does, for programs that show what the lock is worth.
 ///
 /// # Errors
-/// The inherited descriptors are not sockets, or the parent died within a message.
-pub fn run() -> io::Result<()> {
+/// The lock does not hold.
+pub fn lock(layers: Layers) -> Result<Confinement, SandboxError> {
+    sandbox::lock(layers, false, || {})
+}
+
+/// Locks this process in and serves commands until the parent closes the socket. `gpu` starts the GPU driver first and
+/// leaves open what it needs.
+///
+/// # Errors
+/// The lock does not hold, the inherited descriptors are not sockets, or the parent died within a message.
+pub fn run(layers: Layers, gpu: bool) -> io::Result<()> {
+    media::process::close_inherited()?;
     media::log::to_tracing();
     media::limit_allocations(MAX_ALLOCATION);
     let source = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let control = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
-    let range = RangeClient::connect(source)?;
     let outbox = Outbox::new(control.try_clone()?);
+    let mut device = None;
+    let locked = sandbox::lock(layers, gpu, || device = hardware::warm());
+    let first = match locked {
+        Ok(confinement) => Event::Ready(confinement),
+        Err(error) => Event::Failed { code: FailureCode::SandboxUnavailable, message: error.to_string() },
+    };
+    outbox.send(&first, &[]).map_err(|e| io::Error::other(e.message))?;
+    if let Event::Failed { message, .. } = first {
+        return Err(io::Error::other(message));
+    }
+    // The parent answers when it is content with that.
+    let range = RangeClient::connect(source)?;
     let (sender, commands) = mpsc::channel();
     // Reads apart from the work, so that the end of the parent ends this process within milliseconds, not at the next
     // segment.
@@ -86,7 +114,7 @@ pub fn run() -> io::Result<()> {
         }
         std::process::exit(0);
     })?;
-    let mut engine = Engine { range, outbox, video: None, gpu: None };
+    let mut engine = Engine { range, outbox, video: None, gpu: device };
     for command in commands {
         if let Err(error) = engine.serve(command) {
             tracing::info!(code = %error.code, "task failed: {}", error.message);
@@ -113,25 +141,28 @@ impl Engine {
             Command::Audio { plan, first_segment } => {
                 Event::Done(audio::encode(&self.range, &plan, first_segment, &self.outbox)?)
             }
-            Command::TryHardware => Event::Hardware(hardware::try_out()),
+            Command::TryHardware => Event::Hardware(hardware::try_out(self.gpu.as_ref())),
+            Command::Golden { encoder } => Event::Golden(golden::run(&encoder, self.gpu.as_ref())?),
+            Command::TryForbidden { operation } => {
+                let refused = sandbox::is_refused(&operation);
+                Event::Forbidden { refused: refused.ok_or_else(|| EngineError::internal("no such operation"))? }
+            }
         };
         self.outbox.send(&done, &[])
     }
 
     fn video(&mut self, plan: &VideoPlan, task: VideoTask) -> Result<protocol::TaskReport, EngineError> {
         if plan.gpu_decode && self.gpu.is_none() {
-            match CudaDevice::open(0) {
-                Ok(device) => self.gpu = Some(device),
-                Err(error) => tracing::warn!(%error, "no GPU for decoding; going on without"),
-            }
+            tracing::warn!("no GPU for decoding; going on without");
         }
+        let gpu = self.gpu.as_ref().filter(|_| plan.gpu_decode);
         let mut reader = match self.video.take() {
             Some((stream, reader)) if stream == plan.stream => reader,
             _ => Reader::open(&self.range, plan.stream, &[plan.stream], plan.indexed)?,
         };
         // Opening tries decoders too; what they say then is no damage.
         let errors_before = media::log::decoder_errors();
-        let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &self.outbox)?;
+        let mut report = video::encode(&mut reader, plan, task, gpu, &self.outbox)?;
         self.video = Some((plan.stream, reader));
         report.damaged = report.damaged.max(media::log::decoder_errors() - errors_before);
         Ok(report)

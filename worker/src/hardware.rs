@@ -7,7 +7,7 @@ use nvml_wrapper::Nvml;
 use nvml_wrapper::enum_wrappers::device::EncoderType;
 use serde::{Deserialize, Serialize};
 
-use crate::child::EngineProcess;
+use crate::child::{Engines, TaskLimits};
 use crate::encoder::Backend;
 use crate::failure::JobError;
 use crate::plan::{JobPlan, Machine};
@@ -41,6 +41,8 @@ pub struct Chosen {
 pub struct Gpu {
     /// Product name.
     pub name: String,
+    /// Identifier of the piece of hardware; empty when NVML does not tell.
+    pub uuid: String,
     /// Free memory in bytes.
     pub free_bytes: u64,
     /// Share of the encoder that is free for H.264, in percent.
@@ -68,6 +70,7 @@ pub fn gpu() -> Option<Gpu> {
     let device = nvml.device_by_index(0).ok()?;
     Some(Gpu {
         name: device.name().unwrap_or_else(|_| "NVIDIA GPU".to_owned()),
+        uuid: device.uuid().unwrap_or_default(),
         free_bytes: device.memory_info().map_or(0, |m| m.free),
         encoder_capacity: device.encoder_capacity(EncoderType::H264).ok(),
         sessions: device.encoder_stats().ok().map(|s| s.session_count),
@@ -76,19 +79,18 @@ pub fn gpu() -> Option<Gpu> {
     })
 }
 
-/// Chooses, trying the GPU in an engine process of its own when there may be one.
+/// Chooses, trying the GPU in an engine process of its own when there may be one: what does not work inside the sandbox
+/// does not work.
 ///
 /// # Errors
 /// NVENC was demanded and does not work.
-pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
-    let cpu =
-        |notes| Chosen { machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false }, notes, gpu: None };
+pub(crate) async fn choose(engines: Engines, choice: EncoderChoice) -> Result<Chosen, JobError> {
     let gpu = gpu();
     let may_have_gpu = gpu.is_some() || Path::new("/dev/nvidiactl").exists() || choice == EncoderChoice::Nvenc;
     if choice == EncoderChoice::X264 && gpu.is_none() || !may_have_gpu {
-        return Ok(cpu(Vec::new()));
+        return Ok(Chosen::cpu());
     }
-    let tried = match try_in_engine().await {
+    let tried = match try_in_engine(engines).await {
         Ok(hardware) => hardware,
         Err(error) => Hardware { reasons: vec![error.to_string()], ..Hardware::default() },
     };
@@ -114,9 +116,9 @@ pub(crate) async fn choose(choice: EncoderChoice) -> Result<Chosen, JobError> {
     })
 }
 
-async fn try_in_engine() -> Result<Hardware, JobError> {
-    let mut engine = EngineProcess::start_without_source()?;
-    engine.send(&Command::TryHardware).await?;
+async fn try_in_engine(engines: Engines) -> Result<Hardware, JobError> {
+    let mut engine = engines.gpu(true).start_without_source().await?;
+    engine.send(&Command::TryHardware, TaskLimits::TRY).await?;
     match engine.next().await? {
         (Event::Hardware(hardware), _) => Ok(hardware),
         (other, _) => Err(JobError::new(FailureCode::EngineProtocol, format!("unexpected event {other:?}"))),
@@ -124,6 +126,30 @@ async fn try_in_engine() -> Result<Hardware, JobError> {
 }
 
 impl Chosen {
+    /// x264 on the CPU, without a GPU.
+    pub(crate) fn cpu() -> Self {
+        Self {
+            machine: Machine { backend: Backend::X264, nvenc_hevc: false, gpu: false },
+            notes: Vec::new(),
+            gpu: None,
+        }
+    }
+
+    /// Name of what encodes, for the guard: the GPU that is used, or this host's processors.
+    pub(crate) fn device(&self, host: &str) -> String {
+        let used = self.gpu.as_ref().filter(|_| self.machine.gpu || self.machine.backend == Backend::Nvenc);
+        match used {
+            Some(gpu) if gpu.uuid.is_empty() => format!("gpu:{host}"),
+            Some(gpu) => gpu.uuid.clone(),
+            None => format!("cpu:{host}"),
+        }
+    }
+
+    /// `engines`, with the GPU when it was chosen.
+    pub(crate) fn equip(&self, engines: Engines) -> Engines {
+        engines.gpu(self.machine.gpu || self.machine.backend == Backend::Nvenc)
+    }
+
     /// Encoder families that jobs may be planned for here: with NVENC also x264, which takes what NVENC does not.
     #[must_use]
     pub fn backends(&self) -> Vec<Backend> {

@@ -10,7 +10,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     commands::start_logging(&cli.command);
     match cli.command {
-        Verb::Engine => match worker::engine::run() {
+        Verb::Engine { layers, gpu } => match worker::engine::run(layers, gpu) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "engine");
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
         Verb::Run(args) => commands::run(args),
         Verb::Probe { input, json } => commands::probe(&input, json),
         Verb::Ladders { json } => commands::ladders(json),
+        Verb::Sandbox { json } => commands::sandbox(json),
         Verb::Check { folder, json } => commands::check(&folder, json),
     }
 }

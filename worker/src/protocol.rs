@@ -1,7 +1,8 @@
 //! What parent and engine say to each other over inherited sockets.
 //!
 //! Every message is `u32 header length, u32 payload length` (little endian), a JSON header, raw payload bytes.
-//! The parent treats what the engine says as hostile: lengths are bounded here, the content is checked by the plan.
+//! The parent treats what the engine says as hostile: lengths are bounded here, the content is checked against the plan
+//! (`verify`).
 
 use std::io::{self, Read, Write};
 
@@ -9,6 +10,7 @@ use fleet::failure::FailureCode;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::confinement::Confinement;
 use crate::facts::SourceFacts;
 use crate::plan::{AudioPlan, VideoPlan};
 
@@ -41,6 +43,16 @@ pub enum Command {
     },
     /// Try the hardware: open a decoder and encoders on the GPU.
     TryHardware,
+    /// Encode and decode a known film.
+    Golden {
+        /// FFmpeg's name of the encoder.
+        encoder: String,
+    },
+    /// Try one of the things that must not be possible (`media::forbidden`), to see that it is not.
+    TryForbidden {
+        /// Its name.
+        operation: String,
+    },
 }
 
 /// A run of segments.
@@ -58,6 +70,8 @@ pub struct VideoTask {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "snake_case")]
 pub enum Event {
+    /// The first message: the engine is locked, and has read nothing yet.
+    Ready(Confinement),
     /// Answer to [`Command::Probe`].
     Probed {
         /// What was found.
@@ -102,6 +116,34 @@ pub enum Event {
     },
     /// Answer to [`Command::TryHardware`].
     Hardware(Hardware),
+    /// Answer to [`Command::Golden`].
+    Golden(Golden),
+    /// Answer to [`Command::TryForbidden`], unless the attempt was the end of the engine.
+    Forbidden {
+        /// Whether it was refused.
+        refused: bool,
+    },
+}
+
+impl Event {
+    /// Its kind, for errors.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Ready(_) => "ready",
+            Self::Probed { .. } => "probed",
+            Self::Init { .. } => "init",
+            Self::Segment(_) => "segment",
+            Self::Thumbnail { .. } => "thumbnail",
+            Self::Poster { .. } => "poster",
+            Self::Progress { .. } => "progress",
+            Self::Done(_) => "done",
+            Self::Failed { .. } => "failed",
+            Self::Hardware(_) => "hardware",
+            Self::Golden(_) => "golden",
+            Self::Forbidden { .. } => "forbidden",
+        }
+    }
 }
 
 /// A finished segment.
@@ -174,6 +216,15 @@ pub struct Hardware {
     pub hevc_nvenc: bool,
     /// Why not, in FFmpeg's words.
     pub reasons: Vec<String>,
+}
+
+/// What came out of a known film.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Golden {
+    /// Frames.
+    pub frames: u64,
+    /// Likeness of the worst of them, in dB.
+    pub worst_db: f64,
 }
 
 /// Serialises a message.

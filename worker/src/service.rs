@@ -2,11 +2,12 @@
 //!
 //! Reading order: this file (the loop: poll, claim, drain) → `lease` (heartbeats) → `attempt` (one claimed chunk, from
 //! claim to end) with `plan`, `video` and `audio` → `commit` (objects and rows) → `stash` (open sources and warm
-//! engines) → `spot` (notices) → `monitor` (health and metrics).
+//! engines) → `device` (is the GPU sound?) → `spot` (notices) → `monitor` (health and metrics).
 
 mod attempt;
 mod audio;
 mod commit;
+mod device;
 mod lease;
 mod monitor;
 mod plan;
@@ -25,10 +26,11 @@ use fleet::queue::{MAX_BATCH, Queue, Received};
 use fleet::store::work::{AttemptId, Claim, Claimed};
 use fleet::store::workers::NewWorker;
 use fleet::store::{Store, StoreError};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::child::Engines;
 use crate::hardware::{self, EncoderChoice};
 use crate::plan::Backend;
 use lease::Leases;
@@ -65,6 +67,8 @@ pub struct ServiceRequest {
     pub spot: bool,
     /// How long a drain waits for segments to be finished.
     pub drain: Duration,
+    /// Run engines without their sandbox.
+    pub insecure_engine: bool,
     /// Sleep instead of encoding, this many times as fast as the match: a test double for measuring the fleet itself.
     pub pretend: Option<f64>,
 }
@@ -119,6 +123,8 @@ pub(crate) struct Service {
     pub(crate) pretend: Option<f64>,
     pub(crate) busy: AtomicU64,
     pub(crate) draining: watch::Sender<bool>,
+    /// A task made something strange: the device is to be looked at.
+    pub(crate) suspicion: Notify,
 }
 
 /// Runs until `stop`, a drain command, a spot notice, or the end of patience with having nothing to do.
@@ -155,16 +161,23 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
     let buckets = config.buckets();
     let queue = region.queue(&store).await;
     let objects = config.objects(&buckets).await?;
+    let engines = Engines::new(request.insecure_engine);
     let chosen = match request.pretend {
         Some(_) => None,
-        None => Some(hardware::choose(request.encoder).await?),
+        None => {
+            engines.check().await?;
+            let chosen = hardware::choose(engines, request.encoder).await?;
+            Some(device::choose(engines, chosen, &store, &stop).await?)
+        }
     };
+    let engines = chosen.as_ref().map_or(engines, |chosen| chosen.equip(engines));
+    let device = chosen.as_ref().map_or_else(String::new, |chosen| chosen.device(&host()));
     let backends = chosen.as_ref().map_or_else(|| vec![Backend::X264], hardware::Chosen::backends);
     let slots = request.slots.unwrap_or_else(|| chosen.as_ref().map_or(1, hardware::Chosen::service_slots)).max(1);
     let service = Arc::new(Service {
         id: Uuid::now_v7(),
         region: region.name.clone(),
-        stash: Stash::new(slots as usize, buckets),
+        stash: Stash::new(slots as usize, engines, buckets),
         leases: Leases::default(),
         metrics: Metrics::new(slots),
         lease: config.timing.lease(),
@@ -175,6 +188,7 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
         pretend: request.pretend,
         busy: AtomicU64::new(0),
         draining: watch::Sender::new(false),
+        suspicion: Notify::new(),
         store,
         queue,
         objects,
@@ -187,6 +201,7 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
         region: service.region.clone(),
         pool: request.pool.clone(),
         host: host(),
+        device: device.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         backends: service.backends.iter().map(ToString::to_string).collect(),
         slots,
@@ -197,6 +212,9 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
 
     let heartbeat = tokio::spawn(lease::keep(service.clone(), config.timing.heartbeat()));
     tokio::spawn(watch_for_drain(service.clone(), stop.clone()));
+    if let Some(chosen) = &chosen {
+        tokio::spawn(device::watch(service.clone(), device, chosen.machine.backend));
+    }
     if request.spot {
         tokio::spawn(spot::watch(service.clone()));
     }

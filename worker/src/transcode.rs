@@ -11,15 +11,17 @@ use fleet::timeline::clock;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::child::EngineProcess;
+use crate::child::{EngineProcess, Engines, TaskLimits};
+use crate::facts::SourceFacts;
 use crate::failure::JobError;
 use crate::hardware::{self, EncoderChoice};
 use crate::output::{Fingerprint, OutputFolder};
-use crate::plan::{self, JobPlan};
+use crate::plan::{self, AudioPlan, JobPlan};
 use crate::protocol::{Command, Event, StageSeconds, VideoTask};
 use crate::publish;
 use crate::source::{Source, SourceLocation, SourceOptions};
 use crate::update::{Planned, PlannedRendition, Progress, Sink, Summary, Update};
+use crate::verify::{self, SoundCheck, VideoCheck};
 
 /// Layout version of the output folder.
 const LAYOUT: u32 = 1;
@@ -45,6 +47,8 @@ pub struct Request {
     pub chunk_s: Option<f64>,
     /// Throw away what another job left in the folder.
     pub overwrite: bool,
+    /// Run engines without their sandbox.
+    pub insecure_engine: bool,
 }
 
 /// Runs a job to its end, or to `cancel`.
@@ -64,21 +68,24 @@ pub async fn transcode(request: Request, sink: Sink, mut cancel: watch::Receiver
 ///
 /// # Errors
 /// It cannot be read, or is not a film.
-pub async fn probe(input: &SourceLocation) -> Result<crate::facts::SourceFacts, JobError> {
+pub async fn probe(input: &SourceLocation) -> Result<SourceFacts, JobError> {
     let source = Source::open(input, SourceOptions::default()).await?;
-    probe_with(&mut EngineProcess::start(&source)?).await
+    probe_with(&mut Engines::default().start(&source).await?, &source).await
 }
 
-pub(crate) async fn probe_with(engine: &mut EngineProcess) -> Result<crate::facts::SourceFacts, JobError> {
-    engine.send(&Command::Probe).await?;
+pub(crate) async fn probe_with(engine: &mut EngineProcess, source: &Source) -> Result<SourceFacts, JobError> {
+    engine.send(&Command::Probe, TaskLimits::PROBE).await?;
     match engine.next().await? {
-        (Event::Probed { facts }, _) => Ok(*facts),
+        (Event::Probed { facts }, _) => {
+            verify::facts(&facts, source.len())?;
+            Ok(*facts)
+        }
         (other, _) => Err(unexpected(&other)),
     }
 }
 
 fn unexpected(event: &Event) -> JobError {
-    JobError::new(FailureCode::EngineProtocol, format!("unexpected event {event:?}"))
+    JobError::new(FailureCode::EngineProtocol, format!("unexpected event {}", event.name()))
 }
 
 async fn run(mut request: Request, sink: Sink) -> Result<Summary, JobError> {
@@ -100,13 +107,15 @@ async fn run(mut request: Request, sink: Sink) -> Result<Summary, JobError> {
 async fn attempt(request: &Request, sink: &Sink, copies: &mut bool) -> Result<Summary, JobError> {
     let started = Instant::now();
     let source = Source::open(&request.input, SourceOptions::default()).await?;
-    let mut engine = EngineProcess::start(&source)?;
-    let facts = probe_with(&mut engine).await?;
+    let engines = Engines::new(request.insecure_engine);
+    let machine = hardware::choose(engines, request.encoder).await?;
+    let engines = machine.equip(engines);
+    let mut engine = engines.start(&source).await?;
+    let facts = probe_with(&mut engine, &source).await?;
     sink.send(Update::Probed { facts: facts.clone() });
     for warning in &facts.warnings {
         sink.send(Update::Warning { text: warning.clone() });
     }
-    let machine = hardware::choose(request.encoder).await?;
     let plan = plan::plan(&facts, &request.ladder, machine.machine);
     *copies = plan.video.renditions.iter().any(|r| r.encode.is_none());
     let slots = request.slots.unwrap_or_else(|| machine.slots(&plan)).max(1);
@@ -126,7 +135,7 @@ async fn attempt(request: &Request, sink: &Sink, copies: &mut bool) -> Result<Su
         resumed,
     }));
 
-    let job = Arc::new(Job::new(plan, folder, source, sink.clone(), slots, request.chunk_s, started));
+    let job = Arc::new(Job::new(plan, folder, (source, engines), sink.clone(), slots, request.chunk_s, started));
     let mut workers = JoinSet::new();
     let mut first = Some(engine);
     for _ in 0..slots {
@@ -200,6 +209,7 @@ fn warnings(plan: &JobPlan, facts: &crate::facts::SourceFacts, folder: &OutputFo
 struct Job {
     plan: JobPlan,
     source: Source,
+    engines: Engines,
     sink: Sink,
     slots: u32,
     started: Instant,
@@ -228,7 +238,7 @@ impl Job {
     fn new(
         plan: JobPlan,
         folder: OutputFolder,
-        source: Source,
+        (source, engines): (Source, Engines),
         sink: Sink,
         slots: u32,
         chunk_s: Option<f64>,
@@ -252,7 +262,7 @@ impl Job {
             cpu_s: StageSeconds::default(),
             last_progress: None,
         };
-        Self { plan, source, sink, slots, started, state: Mutex::new(state) }
+        Self { plan, source, engines, sink, slots, started, state: Mutex::new(state) }
     }
 
     /// The state; a panic in another slot has already failed the job.
@@ -421,11 +431,13 @@ fn is_engine_death(error: &JobError) -> bool {
 async fn work(job: &Job, engine: &mut Option<EngineProcess>, command: &Command, run: Run) -> Result<(), JobError> {
     let process = match engine {
         Some(process) => process,
-        None => engine.insert(EngineProcess::start(&job.source)?),
+        None => engine.insert(job.engines.start(&job.source).await?),
     };
-    process.send(command).await?;
+    process.send(command, TaskLimits::video(&job.plan, run.first, run.end)).await?;
+    let mut check = VideoCheck::new(&job.plan.video, run.first, run.end);
     loop {
         let (event, payload) = process.next().await?;
+        check.admit(&event, &payload)?;
         if tokio::task::block_in_place(|| job.take_event(run, event, &payload))? {
             return Ok(());
         }
@@ -440,8 +452,7 @@ async fn audio_slot(job: Arc<Job>) -> Result<(), JobError> {
         let run = Run { first: u64::MAX - number as u64, end: None };
         while job.state().folder.rendition(&audio.name).is_none_or(|s| !s.ended) {
             let first_segment = job.state().folder.rendition(&audio.name).map_or(0, |s| s.contiguous());
-            let command = Command::Audio { plan: Box::new(audio.clone()), first_segment };
-            match audio_work(&job, &mut engine, &command, run).await {
+            match audio_work(&job, (audio, first_segment), &mut engine, run).await {
                 Ok(()) => {
                     let mut state = job.state();
                     state.folder.note_track_end(&audio.name)?;
@@ -465,17 +476,21 @@ async fn audio_slot(job: Arc<Job>) -> Result<(), JobError> {
 
 async fn audio_work(
     job: &Job,
+    (audio, first_segment): (&AudioPlan, u64),
     engine: &mut Option<EngineProcess>,
-    command: &Command,
     run: Run,
 ) -> Result<(), JobError> {
     let process = match engine {
         Some(process) => process,
-        None => engine.insert(EngineProcess::start(&job.source)?),
+        // Sound needs no GPU.
+        None => engine.insert(job.engines.gpu(false).start(&job.source).await?),
     };
-    process.send(command).await?;
+    let command = Command::Audio { plan: Box::new(audio.clone()), first_segment };
+    process.send(&command, TaskLimits::audio(audio)).await?;
+    let mut check = SoundCheck::new(audio, first_segment);
     loop {
         let (event, payload) = process.next().await?;
+        check.admit(&event, &payload)?;
         if let Event::Done(report) = event {
             let mut state = job.state();
             state.cpu_s.add(&report.cpu_s);

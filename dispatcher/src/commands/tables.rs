@@ -2,6 +2,7 @@
 
 use comfy_table::{Table, presets};
 use fleet::queue::{Depth, QueueError};
+use fleet::store::guard::DeviceRow;
 use fleet::store::jobs::{ChunkRow, JobRow};
 use fleet::store::organisations::{KeyRow, OrganisationRow};
 use fleet::store::release::RegionLoad;
@@ -163,6 +164,15 @@ pub(super) fn workers(workers: &[WorkerRow]) -> String {
             format!("{:.0} s ago", w.silent_s),
             gpu.to_owned(),
         ]);
+    }
+    table.to_string()
+}
+
+pub(super) fn devices(devices: &[DeviceRow]) -> String {
+    let mut table = table(&["device", "last seen to work", "in quarantine since", "why"]);
+    let time = |at: Option<OffsetDateTime>| at.map_or_else(String::new, |at| at.truncate_to_second().to_string());
+    for d in devices {
+        table.add_row([d.name.clone(), time(d.checked_at), time(d.quarantined_at), d.reason.clone()]);
     }
     table.to_string()
 }

@@ -142,6 +142,21 @@ pub fn parse_segment(bytes: &[u8], init: &InitFacts) -> Result<SegmentFacts, Cma
     Ok(SegmentFacts { size: bytes.len() as u64, fragments })
 }
 
+/// The first box at the top of a segment that is none of a type, a fragment and its media; `None` when there is none.
+///
+/// # Errors
+///
+/// [`CmafError`] when a box does not fit.
+pub fn foreign_box(bytes: &[u8]) -> Result<Option<FourCc>, CmafError> {
+    for item in Boxes::of_file(bytes) {
+        let kind = item?.kind;
+        if !matches!(&kind.0, b"styp" | b"moof" | b"mdat") {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
 fn fragment(
     file: &[u8],
     moof: Mp4Box<'_>,

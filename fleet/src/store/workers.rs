@@ -20,6 +20,8 @@ pub struct NewWorker {
     pub pool: String,
     /// Host name or instance id.
     pub host: String,
+    /// What encodes: see [`guard`](super::guard).
+    pub device: String,
     /// Version of the program.
     pub version: String,
     /// Encoder families it has.
@@ -78,8 +80,8 @@ impl Store {
     /// [`StoreError`].
     pub async fn register_worker(&self, worker: &NewWorker) -> Result<(), StoreError> {
         self.query(
-            "insert into touchline.workers (id, region, pool, host, version, backends, slots)
-             values ($1, $2, $3, $4, $5, $6, $7)
+            "insert into touchline.workers (id, region, pool, host, version, backends, slots, device)
+             values ($1, $2, $3, $4, $5, $6, $7, $8)
              on conflict (id) do update set state = 'ready', heartbeat_at = now(), gone_at = null",
         )
         .bind(worker.id)
@@ -89,6 +91,7 @@ impl Store {
         .bind(&worker.version)
         .bind(&worker.backends)
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
+        .bind(&worker.device)
         .execute(&self.pool)
         .await?;
         Ok(())

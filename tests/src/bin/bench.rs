@@ -3,9 +3,12 @@
 //! Prints what it measures and, for each goal, a last line `name ratio goal verdict`; exits with 1 when one is missed.
 
 use std::borrow::Cow;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use stories::{ffmpeg, fleet_bench, worker};
@@ -17,6 +20,7 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   copy      CPU seconds with the source rendition copied, against the usual command encoding it
   overhead  share of CPU outside decoding and x264
   bytes     size of each rendition against the hand-tuned command (and VMAF with TOUCHLINE_VMAF_FFMPEG)
+  sandbox   CPU seconds and start of an engine, locked in against not
   memory    peak memory for a 60-minute against a 5-minute source
   control   claims, heartbeats and commits a second, with 1 000 to 100 000 chunks queued
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
@@ -24,7 +28,8 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
 The clip is $TOUCHLINE_BENCH_CLIP, else bench/bbb_1080p24_30s.mp4 of the media set.";
 
-const NAMES: [&str; 9] = ["pinned", "cores", "copy", "overhead", "bytes", "memory", "control", "soon", "spread"];
+const NAMES: [&str; 10] =
+    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread"];
 /// Height, cap in kbit/s.
 const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
 
@@ -66,6 +71,7 @@ fn main() -> ExitCode {
             "copy" => bench.copy(&mut goals),
             "overhead" => bench.overhead(&mut goals),
             "bytes" => bench.bytes(&mut goals),
+            "sandbox" => bench.sandbox(&mut goals),
             _ => bench.memory(&mut goals),
         }
     }
@@ -339,6 +345,31 @@ impl Bench {
         goals.push(Goal { name: "bytes-vs-tuned".into(), ratio: worst, limit: 1.02 });
     }
 
+    fn sandbox(&self, goals: &mut Vec<Goal>) {
+        let insecure = |out: &Path| {
+            let mut line = self.touchline(out, "parity", Some(1));
+            line.insert(2, "--insecure-engine".to_owned());
+            line
+        };
+        let costs = self.compare(
+            "locked in, one core",
+            true,
+            &[("open", &insecure), ("locked", &|out| self.touchline(out, "parity", Some(1)))],
+        );
+        goals.push(Goal { name: "sandbox-cpu".into(), ratio: costs[1].cpu / costs[0].cpu, limit: 1.02 });
+        let (mut open, mut locked) = (Vec::new(), Vec::new());
+        for _ in 0..self.runs * 10 {
+            open.push(start_ms("none"));
+            locked.push(start_ms("both"));
+        }
+        let (open, locked) = (median(open), median(locked));
+        println!(
+            "\nan engine is ready after (median of {})\n  open {open:.1} ms   locked {locked:.1} ms",
+            self.runs * 10
+        );
+        goals.push(Goal { name: "sandbox-start-ms-more".into(), ratio: locked - open, limit: 5.0 });
+    }
+
     fn memory(&self, goals: &mut Vec<Goal>) {
         println!("\npeak memory of parent and one engine");
         let ladder = self.dir.join("memory.yaml");
@@ -387,6 +418,26 @@ impl Bench {
     }
 }
 
+/// Milliseconds from starting an engine with these locks until it says that it is ready.
+fn start_ms(layers: &str) -> f64 {
+    let (source, theirs) = UnixStream::pair().expect("a socket pair");
+    let (mut control, their_control) = UnixStream::pair().expect("a socket pair");
+    let started = Instant::now();
+    let mut engine = Command::new(worker())
+        .args(["engine", "--layers", layers])
+        .env_clear()
+        .stdin(Stdio::from(OwnedFd::from(theirs)))
+        .stdout(Stdio::from(OwnedFd::from(their_control)))
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("the worker starts");
+    control.read_exact(&mut [0; 8]).expect("an engine that says that it is ready");
+    let took = started.elapsed().as_secs_f64() * 1000.0;
+    drop((source, control));
+    engine.wait().expect("a child can be waited for");
+    took
+}
+
 fn folder_bytes(folder: &Path) -> f64 {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let sizes = entries.filter_map(Result::ok).filter(|e| e.path().extension().is_some_and(|x| x == "m4s"));
@@ -421,16 +472,10 @@ fn peak_kib(ladder: &Path, clip: &Path, out: &Path) -> u64 {
         .expect("the worker starts");
     let (mut parent, mut engine) = (0, 0);
     while child.try_wait().expect("a child can be waited for").is_none() {
-        let tasks = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).unwrap_or_default();
-        engine = tasks.split_whitespace().filter_map(|pid| resident_kib(pid.parse().ok()?)).fold(engine, u64::max);
-        parent = resident_kib(child.id()).map_or(parent, |p| p.max(parent));
+        engine = stories::children(child.id()).into_iter().filter_map(stories::peak_kib).fold(engine, u64::max);
+        parent = stories::peak_kib(child.id()).map_or(parent, |p| p.max(parent));
         std::thread::sleep(Duration::from_millis(50));
     }
     println!("    parent {} MiB, engine {} MiB", parent / 1024, engine / 1024);
     parent + engine
-}
-
-fn resident_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    status.lines().find(|l| l.starts_with("VmHWM:"))?.split_whitespace().nth(1)?.parse().ok()
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use fleet::state::JobState;
 use stories::fleet_processes::{Fleet, Process, small_ladder};
 use stories::services::{Postgres, signal};
-use stories::{made_clip, promises};
+use stories::{children, made_clip, promises};
 
 const HELP: &str = "chaos [--kills N] [--seed S] [--minutes M] [--workers W]
 
@@ -205,16 +205,4 @@ async fn finish(fleet: &Fleet, jobs: u32) -> bool {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     false
-}
-
-/// Processes whose parent is `pid`.
-fn children(pid: u32) -> Vec<u32> {
-    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    entries
-        .filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|child| {
-            let stat = std::fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-            stat.rsplit(')').next().and_then(|s| s.split_whitespace().nth(1)?.parse::<u32>().ok()) == Some(pid)
-        })
-        .collect()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use stories::{cheap_ladder, finished, made_clip, shape, transcode, worker};
+use stories::{cheap_ladder, children, finished, made_clip, shape, transcode, worker};
 use tempfile::tempdir;
 
 const RENDITIONS: [&str; 3] = ["v180", "v90", "audio-und"];
@@ -37,18 +37,6 @@ fn start(clip: &Path, out: &Path, ladder: &Path) -> Child {
         .stderr(Stdio::null())
         .spawn()
         .unwrap()
-}
-
-/// Processes whose parent is `pid`.
-fn children(pid: u32) -> Vec<u32> {
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|child| {
-            let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
-            stat.rsplit(')').next().and_then(|s| s.split_whitespace().nth(1)?.parse::<u32>().ok()) == Some(pid)
-        })
-        .collect()
 }
 
 fn kill(pid: u32) {

@@ -2,7 +2,7 @@
 
 use ffmpeg_next::ffi;
 
-use crate::demux::StreamParameters;
+use crate::demux::{CODECS, StreamParameters};
 use crate::device::CudaDevice;
 use crate::error::{Error, Received, Result, check, no_memory, received};
 use crate::options::Dictionary;
@@ -44,13 +44,14 @@ impl Decoder {
             (*context).pkt_timebase = stream.time_base.into();
             (*context).thread_count = threads;
             (*context).max_pixels = i64::from(MAX_PIXELS);
+            (*context).max_samples = 1 << 20;
             if let Some(gpu) = gpu {
                 (*context).hw_device_ctx = gpu.reference();
                 (*context).get_format = Some(prefer_cuda);
                 // Room for lookahead, B-frames and queues of every encoder that holds pictures of this decoder.
                 (*context).extra_hw_frames = 40;
             }
-            let mut options = Dictionary::new::<&str, &str>(&[])?;
+            let mut options = Dictionary::new(&[("codec_whitelist", CODECS)])?;
             check(op, ffi::avcodec_open2(context, codec, options.as_mut()))?;
             Ok(decoder)
         }

@@ -6,6 +6,7 @@ use std::io;
 use ffmpeg_next::ffi;
 
 use crate::decode::MAX_PIXELS;
+use crate::encode::Encoder;
 use crate::error::{Error, Received, Result, check, no_memory, received};
 use crate::frame::pixel_format_name;
 use crate::io::{Input, ReadAt};
@@ -13,8 +14,30 @@ use crate::options::Dictionary;
 use crate::packet::known;
 use crate::{Packet, Rational, compat};
 
-/// Containers that are accepted; names of FFmpeg's demuxers.
-pub const CONTAINERS: &str = "mov,matroska,webm,mpegts,mpeg,avi,asf,ogg,mxf,flv";
+/// Which of FFmpeg's demuxers a source is offered. Which one it is for is found before, without FFmpeg: the demuxer of
+/// boxes gets only files whose boxes were checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Containers {
+    /// MP4 and MOV.
+    Boxes,
+    /// The other containers that are accepted.
+    Others,
+    /// All that FFmpeg has, with whatever they open by name, and no limit: for showing that a sandbox holds alone. No
+    /// engine asks for it.
+    Unguarded,
+}
+
+impl Containers {
+    /// Names of the demuxers; `None` for all.
+    #[must_use]
+    pub fn allowed(self) -> Option<&'static str> {
+        match self {
+            Self::Boxes => Some("mov"),
+            Self::Others => Some("matroska,webm,mpegts,mpeg,avi,asf,ogg,mxf,flv"),
+            Self::Unguarded => None,
+        }
+    }
+}
 
 /// Codecs that are accepted; names of FFmpeg's decoders.
 pub const CODECS: &str = "h264,hevc,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg4v2,msmpeg4v3,msmpeg4,h263,h263i,\
@@ -27,6 +50,11 @@ pub const CODECS: &str = "h264,hevc,mpeg1video,mpeg2video,mpeg4,msmpeg4v1,msmpeg
 
 /// Streams in a container; more are refused at open.
 const MAX_STREAMS: &str = "128";
+/// Bytes that are read, beside an index, to learn what the streams hold; FFmpeg's usual number, said here because a limit
+/// that is relied on is one that is set.
+const PROBE_BYTES: &str = "5000000";
+/// Samples of sound that one packet may decode to.
+const MAX_SAMPLES: &str = "1048576";
 
 /// Kind of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,6 +146,24 @@ impl StreamParameters {
     pub(crate) fn as_ptr(&self) -> *const ffi::AVCodecParameters {
         self.parameters
     }
+
+    /// What a decoder of an encoder's packets needs.
+    ///
+    /// # Errors
+    /// Out of memory.
+    pub fn of_encoder(encoder: &Encoder) -> Result<Self> {
+        let op = "copy encoder parameters";
+        // SAFETY: the fresh struct is owned by the result before anything can fail; the context is valid, the call copies.
+        unsafe {
+            let parameters = ffi::avcodec_parameters_alloc();
+            if parameters.is_null() {
+                return Err(no_memory(op));
+            }
+            let result = Self { parameters, time_base: (*encoder.context()).time_base.into() };
+            check(op, ffi::avcodec_parameters_from_context(parameters, encoder.context()))?;
+            Ok(result)
+        }
+    }
 }
 
 impl Drop for StreamParameters {
@@ -158,23 +204,34 @@ impl Demuxer {
     ///
     /// # Errors
     /// Not an accepted container; or the source cannot be read, and the second part says why.
-    pub fn open(source: Box<dyn ReadAt>) -> std::result::Result<Self, (Error, Option<io::Error>)> {
+    pub fn open(
+        source: Box<dyn ReadAt>,
+        containers: Containers,
+    ) -> std::result::Result<Self, (Error, Option<io::Error>)> {
         let mut input = Input::new(source).map_err(|e| (e, None))?;
-        match Self::open_inner(&mut input) {
+        match Self::open_inner(&mut input, containers) {
             Ok(context) => Ok(Self { context, input }),
             Err(error) => Err((error, input.take_error())),
         }
     }
 
-    fn open_inner(input: &mut Input) -> Result<*mut ffi::AVFormatContext> {
+    fn open_inner(input: &mut Input, containers: Containers) -> Result<*mut ffi::AVFormatContext> {
         let op = "open container";
-        let mut options = Dictionary::new(&[
-            ("format_whitelist", CONTAINERS),
-            ("codec_whitelist", CODECS),
-            // No protocol has this name: a playlist inside a container can open nothing.
-            ("protocol_whitelist", "none"),
-            ("max_streams", MAX_STREAMS),
-        ])?;
+        let mut options = match containers.allowed() {
+            None => Dictionary::new::<&str, &str>(&[])?,
+            Some(names) => Dictionary::new(&[
+                ("format_whitelist", names),
+                ("codec_whitelist", CODECS),
+                // No protocol has this name: a playlist inside a container can open nothing.
+                ("protocol_whitelist", "none"),
+                ("max_streams", MAX_STREAMS),
+                ("max_probe_packets", "2500"),
+                ("probesize", PROBE_BYTES),
+                ("formatprobesize", "1048576"),
+            ])?,
+        };
+        // A playlist resolves its entries only when it has a name itself.
+        let name = if containers == Containers::Unguarded { c"/source".as_ptr() } else { std::ptr::null() };
         // SAFETY: a fresh context gets our input; avformat_open_input frees it on failure, and closing it later does
         // not touch a custom input. The stream option array has one dictionary a stream, freed below.
         unsafe {
@@ -184,17 +241,24 @@ impl Demuxer {
             }
             (*context).pb = input.as_ptr();
             (*context).flags |= ffi::AVFMT_FLAG_CUSTOM_IO;
-            (*context).io_open = Some(deny_open);
-            check(
-                op,
-                ffi::avformat_open_input(&raw mut context, std::ptr::null(), std::ptr::null(), options.as_mut()),
-            )?;
+            if containers != Containers::Unguarded {
+                (*context).io_open = Some(deny_open);
+            }
+            check(op, ffi::avformat_open_input(&raw mut context, name, std::ptr::null(), options.as_mut()))?;
             let streams = (*context).nb_streams as usize;
             let pixels = MAX_PIXELS.to_string();
             // Probing opens decoders of its own, which would ignore the limits set later.
-            let limits = [("max_pixels", pixels.as_str()), ("threads", "1"), ("codec_whitelist", CODECS)];
+            let limits: &[(&str, &str)] = match containers {
+                Containers::Unguarded => &[],
+                _ => &[
+                    ("max_pixels", &pixels),
+                    ("max_samples", MAX_SAMPLES),
+                    ("threads", "1"),
+                    ("codec_whitelist", CODECS),
+                ],
+            };
             let mut per_stream =
-                (0..streams).map(|_| Dictionary::new(&limits)).collect::<Result<Vec<_>>>().inspect_err(|_| {
+                (0..streams).map(|_| Dictionary::new(limits)).collect::<Result<Vec<_>>>().inspect_err(|_| {
                     ffi::avformat_close_input(&raw mut context);
                 })?;
             let mut pointers: Vec<*mut ffi::AVDictionary> = per_stream.iter_mut().map(|d| *d.as_mut()).collect();

@@ -9,7 +9,8 @@
 //! - bytes from outside reach FFmpeg only through [`io::ReadAt`]; nothing is opened by name;
 //! - no callback unwinds into C.
 //!
-//! Reading order: [`io`] → [`demux`] → [`decode`] → [`graph`] → [`encode`] → [`init`].
+//! Reading order: [`io`] → [`demux`] → [`decode`] → [`graph`] → [`encode`] → [`init`]. [`process`] and [`forbidden`] are
+//! the system calls behind an engine's sandbox that no safe crate offers.
 
 pub mod compat;
 pub mod decode;
@@ -17,6 +18,7 @@ pub mod demux;
 pub mod device;
 pub mod encode;
 pub mod error;
+pub mod forbidden;
 pub mod frame;
 pub mod graph;
 pub mod init;
@@ -24,6 +26,7 @@ pub mod io;
 pub mod log;
 pub mod options;
 pub mod packet;
+pub mod process;
 
 pub use error::{Error, Received, Result};
 pub use frame::Frame;

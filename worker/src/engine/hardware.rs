@@ -1,5 +1,5 @@
-//! Tries the GPU by using it: opening a device, then encoding a few frames. Runs in an engine process, because a broken
-//! driver can hang or crash.
+//! Starts the GPU before the lock, and tries it under the lock by using it: encoding a few frames. Runs in an engine
+//! process, because a broken driver can hang or crash, and because what counts is what works under the lock.
 
 use media::device::CudaDevice;
 use media::encode::{Encoder, VideoSettings};
@@ -8,15 +8,25 @@ use media::{Rational, Received};
 
 use crate::protocol::Hardware;
 
-/// What works, and why the rest does not.
-pub(crate) fn try_out() -> Hardware {
-    let mut hardware = Hardware::default();
-    match CudaDevice::open(0) {
-        Ok(_) => hardware.cuda = true,
-        Err(error) => {
-            hardware.reasons.push(error.to_string());
-            return hardware;
+/// Opens the GPU and has its driver do once what it will do later, so that files it opens only then are open; `None`
+/// without a usable one, for which the log has the reason.
+pub(crate) fn warm() -> Option<CudaDevice> {
+    media::process::keep_gpu_libraries();
+    let device = CudaDevice::open(0).inspect_err(|error| tracing::warn!(%error, "the GPU does not open")).ok()?;
+    for name in ["h264_nvenc", "hevc_nvenc"] {
+        if let Err(error) = encode_some(name) {
+            tracing::info!(%error, name, "does not encode here");
         }
+    }
+    Some(device)
+}
+
+/// What works, and why the rest does not.
+pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
+    let mut hardware = Hardware { cuda: device.is_some(), ..Hardware::default() };
+    if device.is_none() {
+        hardware.reasons.push("no GPU opens; the engine's log says why".to_owned());
+        return hardware;
     }
     for (name, works) in [("h264_nvenc", &mut hardware.h264_nvenc), ("hevc_nvenc", &mut hardware.hevc_nvenc)] {
         match encode_some(name) {

@@ -5,8 +5,9 @@
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::precheck::{self, Kind, Refused};
 use crate::protocol::MAX_READ;
 
 /// Reads ranges from the parent. Clones share one socket.
@@ -14,6 +15,8 @@ use crate::protocol::MAX_READ;
 pub(crate) struct RangeClient {
     socket: Arc<Mutex<UnixStream>>,
     length: u64,
+    /// What the boxes of the source were found to be, once looked at.
+    kind: Arc<OnceLock<Kind>>,
 }
 
 impl RangeClient {
@@ -21,7 +24,16 @@ impl RangeClient {
     pub(crate) fn connect(mut socket: UnixStream) -> io::Result<Self> {
         let mut length = [0; 8];
         socket.read_exact(&mut length)?;
-        Ok(Self { socket: Arc::new(Mutex::new(socket)), length: u64::from_le_bytes(length) })
+        Ok(Self { socket: Arc::new(Mutex::new(socket)), length: u64::from_le_bytes(length), kind: Arc::default() })
+    }
+
+    /// Looks at the boxes of the source, once.
+    pub(crate) fn check(&self) -> Result<Kind, Refused> {
+        if let Some(kind) = self.kind.get() {
+            return Ok(*kind);
+        }
+        let kind = precheck::check(&mut self.clone())?;
+        Ok(*self.kind.get_or_init(|| kind))
     }
 
     pub(crate) fn length(&self) -> u64 {

@@ -7,12 +7,13 @@
 use std::collections::VecDeque;
 
 use fleet::failure::FailureCode;
-use media::demux::Demuxer;
+use media::demux::{Containers, Demuxer};
 use media::{Packet, Received};
 
 use super::EngineError;
 use super::epochs::Epochs;
 use super::range::RangeClient;
+use crate::precheck::{Kind, Refused};
 
 /// Compressed bytes kept to go back to a key frame; two GOPs of 10 s at 100 Mbit/s fit.
 const RECENT_BYTES: usize = 256 << 20;
@@ -242,7 +243,15 @@ fn starts_by(packet: &Packet, time: i64) -> bool {
 
 /// Opens the container, telling apart what it is not.
 pub(crate) fn open_demuxer(range: &RangeClient) -> Result<Demuxer, EngineError> {
-    Demuxer::open(Box::new(range.clone())).map_err(|(error, io)| match io {
+    let containers = match range.check() {
+        Ok(Kind::Boxes) => Containers::Boxes,
+        Ok(Kind::Other) => Containers::Others,
+        Err(Refused::Unreadable(error)) => {
+            return Err(EngineError::new(FailureCode::SourceUnavailable, error.to_string()));
+        }
+        Err(Refused::Because { code, what }) => return Err(EngineError::new(code, what)),
+    };
+    Demuxer::open(Box::new(range.clone()), containers).map_err(|(error, io)| match io {
         Some(io) => EngineError::new(FailureCode::SourceUnavailable, io.to_string()),
         None => EngineError::new(FailureCode::NotMedia, error.to_string()),
     })

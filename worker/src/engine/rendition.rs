@@ -11,6 +11,7 @@ use media::{Frame, Rational, Received};
 use super::EngineError;
 use super::assemble::Assembler;
 use super::clock::Stopwatch;
+use super::likeness::Likeness;
 use super::outbox::Outbox;
 use crate::plan::{RenditionPlan, VideoPlan};
 use crate::protocol::{Event, StageSeconds};
@@ -26,6 +27,10 @@ struct RenditionEncoder {
     assembler: Assembler,
     plan: VideoPlan,
     seconds: StageSeconds,
+    likeness: Likeness,
+    first_frame: u64,
+    /// Whether it is a GPU that encodes: then every segment is looked at, else the first picture of the task.
+    on_gpu: bool,
 }
 
 impl RenditionEncoder {
@@ -58,13 +63,20 @@ impl RenditionEncoder {
         outbox.send(&Event::Init { rendition: rendition.name.clone() }, &init)?;
         let assembler =
             Assembler::new(&rendition.name, rendition.codec, true, &plan.grid, plan.rate, first_frame, outbox.clone());
-        Ok(Self { encoder, assembler, plan: plan.clone(), seconds: StageSeconds::default() })
+        let (likeness, on_gpu) = (Likeness::of(&encoder)?, encode.encoder.ends_with("_nvenc"));
+        let (plan, seconds) = (plan.clone(), StageSeconds::default());
+        Ok(Self { encoder, assembler, plan, seconds, likeness, first_frame, on_gpu })
     }
 
     fn frame(&mut self, mut frame: Frame, number: u64) -> Result<(), EngineError> {
         let mut watch = Stopwatch::start();
         frame.set_pts(i64::try_from(number).map_err(EngineError::internal)?);
         frame.set_idr(self.plan.grid.is_idr(number));
+        let grid = &self.plan.grid;
+        let begins_segment = || grid.start(grid.segment_of(number)) == Some(number);
+        if number == self.first_frame || self.on_gpu && begins_segment() {
+            self.likeness.expect(number, &frame)?;
+        }
         self.encoder.send(&frame).map_err(EngineError::internal)?;
         self.drain(&mut watch)
     }
@@ -76,6 +88,7 @@ impl RenditionEncoder {
             let Received::Item(packet) = received else { return Ok(()) };
             let number = packet.pts().and_then(|p| u64::try_from(p).ok());
             let number = number.ok_or_else(|| EngineError::internal("the encoder gave a packet without a time"))?;
+            self.likeness.compare(number, &packet)?;
             self.assembler.packet(number, packet.is_key(), packet.data())?;
             watch.lap(&mut self.seconds.package);
         }

@@ -217,7 +217,11 @@ impl Output<'_> {
 }
 
 /// A picture as RGB in memory, through `filter`; the graph is kept for the next picture of the same shape.
-fn to_rgb(cache: &mut Option<(PictureShape, Graph)>, picture: &Frame, filter: &str) -> Result<Frame, EngineError> {
+pub(super) fn to_rgb(
+    cache: &mut Option<(PictureShape, Graph)>,
+    picture: &Frame,
+    filter: &str,
+) -> Result<Frame, EngineError> {
     let downloaded;
     let picture = if picture.is_on_gpu() {
         downloaded = picture.download().map_err(EngineError::internal)?;

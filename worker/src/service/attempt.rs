@@ -82,6 +82,9 @@ async fn end(service: &Arc<Service>, claim: &Claim, made: u64, stop: Stop) {
         Stop::LeaseLost => return,
         Stop::Drained => Ending::HandedBack,
         Stop::Failed(error) => {
+            if error.code == FailureCode::GuardFailed {
+                service.suspicion.notify_one();
+            }
             service.stash.forget(claim.id.job).await;
             ending(claim, error)
         }

@@ -12,10 +12,11 @@ use super::Service;
 use super::commit::{Committer, Stop, again};
 use super::lease::Held;
 use super::video::{is_engine_death, source};
-use crate::child::EngineProcess;
+use crate::child::{EngineProcess, TaskLimits};
 use crate::failure::JobError;
 use crate::plan::AudioPlan;
 use crate::protocol::{Command, Event, TaskReport};
+use crate::verify::SoundCheck;
 
 /// Engines that may die in a row without a new segment.
 const ENGINES: u32 = 2;
@@ -92,14 +93,17 @@ async fn work(
     first: u64,
     held: &Held,
 ) -> Result<TaskReport, Stop> {
-    engine.send(&Command::Audio { plan: Box::new(plan.clone()), first_segment: first }).await?;
+    let command = Command::Audio { plan: Box::new(plan.clone()), first_segment: first };
+    engine.send(&command, TaskLimits::audio(plan)).await?;
+    let mut check = SoundCheck::new(plan, first);
     let draining = service.draining.subscribe();
     let strange = |what: String| Stop::Failed(JobError::new(FailureCode::EngineProtocol, what));
     loop {
         let (event, payload) = engine.next().await?;
+        check.admit(&event, &payload)?;
         match event {
-            Event::Init { rendition } if rendition == plan.name => committer.init(&rendition, &payload).await?,
-            Event::Segment(segment) if segment.rendition == plan.name && segment.index >= first => {
+            Event::Init { rendition } => committer.init(&rendition, &payload).await?,
+            Event::Segment(segment) => {
                 held.progress.fetch_add(segment.count, Relaxed);
                 committer.segment(segment, payload).await?;
                 if *draining.borrow() {
@@ -112,7 +116,7 @@ async fn work(
                 committer.settle_all().await?;
                 return Ok(report);
             }
-            other => return Err(strange(format!("unexpected event {other:?}"))),
+            other => return Err(strange(format!("unexpected event {}", other.name()))),
         }
     }
 }

@@ -25,11 +25,11 @@ pub(super) async fn run(service: &Arc<Service>, claim: &Claim) -> Result<(), Sto
     };
     let source = service.stash.source(job, &claim.source, None).await?;
     let mut engine = service.stash.engine(job, &source).await?;
-    let facts = transcode::probe_with(&mut engine).await?;
+    let facts = transcode::probe_with(&mut engine, &source).await?;
     service.stash.keep(job, engine).await;
     let machine = match service.pretend {
         Some(_) => plan::Machine { backend: plan::Backend::X264, nvenc_hevc: false, gpu: false },
-        None => hardware::choose(choice).await?.machine,
+        None => hardware::choose(service.stash.engines(), choice).await?.machine,
     };
     let plan = plan::plan(&facts, &claim.ladder, machine);
     if plan.video.renditions.is_empty() {

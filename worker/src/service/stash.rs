@@ -8,7 +8,7 @@ use fleet::objects::Buckets;
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use crate::child::EngineProcess;
+use crate::child::{EngineProcess, Engines};
 use crate::failure::JobError;
 use crate::source::{Source, SourceLocation, SourceOptions};
 
@@ -20,6 +20,7 @@ pub(crate) struct Stash {
     sources: Mutex<HashMap<Uuid, (Source, Instant)>>,
     engines: Mutex<Vec<(Uuid, EngineProcess)>>,
     most_engines: usize,
+    start: Engines,
     buckets: Arc<Buckets>,
 }
 
@@ -30,8 +31,13 @@ impl std::fmt::Debug for Stash {
 }
 
 impl Stash {
-    pub(crate) fn new(most_engines: usize, buckets: Arc<Buckets>) -> Self {
-        Self { sources: Mutex::default(), engines: Mutex::default(), most_engines, buckets }
+    pub(crate) fn new(most_engines: usize, start: Engines, buckets: Arc<Buckets>) -> Self {
+        Self { sources: Mutex::default(), engines: Mutex::default(), most_engines, start, buckets }
+    }
+
+    /// How engines are started.
+    pub(crate) fn engines(&self) -> Engines {
+        self.start
     }
 
     /// The source of a job, opened once. `identity` names the bytes that were planned.
@@ -62,12 +68,13 @@ impl Stash {
     pub(crate) async fn engine(&self, job: Uuid, source: &Source) -> Result<EngineProcess, JobError> {
         let mut engines = self.engines.lock().await;
         while let Some(at) = engines.iter().position(|(j, _)| *j == job) {
-            let (_, mut engine) = engines.swap_remove(at);
+            let (_, engine) = engines.swap_remove(at);
             if engine.is_alive() {
                 return Ok(engine);
             }
         }
-        EngineProcess::start(source)
+        drop(engines);
+        self.start.start(source).await
     }
 
     /// Keeps an engine that finished its task, for the next chunk of its job.

@@ -12,12 +12,13 @@ use fleet::store::work::{Claim, Completed, Completion};
 use super::Service;
 use super::commit::{Committer, Stop, again};
 use super::lease::Held;
-use crate::child::EngineProcess;
+use crate::child::{EngineProcess, TaskLimits};
 use crate::failure::JobError;
 use crate::plan::{JobPlan, VideoPlan};
 use crate::protocol::{Command, Event, TaskReport, VideoTask};
 use crate::publish::jpeg;
 use crate::source::Source;
+use crate::verify::VideoCheck;
 
 /// Engines that may die on a chunk in a row without a new segment, before the chunk goes to another worker.
 const ENGINES: u32 = 2;
@@ -134,23 +135,20 @@ impl Task<'_> {
         // Idle cores help by taking a rendition each.
         let alone = service.busy.load(Relaxed) * 2 <= u64::from(service.slots);
         let task = VideoTask { first_segment: first, end_segment: end, threads: if alone { 2 } else { 1 } };
-        engine.send(&Command::Video { plan: Box::new(video.clone()), task }).await?;
+        let limits = TaskLimits::video(self.plan, first, end);
+        engine.send(&Command::Video { plan: Box::new(video.clone()), task }, limits).await?;
+        let mut check = VideoCheck::new(video, first, end);
         let base = self.held.progress.load(Relaxed);
         let mut tiles = Tiles::new();
         let draining = service.draining.subscribe();
         loop {
             let (event, payload) = engine.next().await?;
+            check.admit(&event, &payload)?;
             match event {
                 Event::Init { rendition } => {
-                    self.known(&rendition)?;
                     committer.init(&rendition, &payload).await?;
                 }
                 Event::Segment(segment) => {
-                    self.known(&segment.rendition)?;
-                    if segment.index < first || end.is_some_and(|e| segment.index >= e) {
-                        let what = format!("{}: segment {} was not asked for", segment.rendition, segment.index);
-                        return Err(JobError::new(FailureCode::EngineProtocol, what).into());
-                    }
                     let index = segment.index;
                     // Before the segment, so that whoever goes on after it finds its pictures there.
                     self.strip(committer, index, &mut tiles).await?;
@@ -177,18 +175,11 @@ impl Task<'_> {
                     return Ok(report);
                 }
                 other => {
-                    let what = format!("unexpected event {other:?}");
+                    let what = format!("unexpected event {}", other.name());
                     return Err(JobError::new(FailureCode::EngineProtocol, what).into());
                 }
             }
         }
-    }
-
-    fn known(&self, rendition: &str) -> Result<(), JobError> {
-        if self.names.iter().any(|n| n == rendition) {
-            return Ok(());
-        }
-        Err(JobError::new(FailureCode::EngineProtocol, format!("{rendition} is not in the plan")))
     }
 
     /// A finished task has committed every segment of its range up to the end of the source; gives where that is.
