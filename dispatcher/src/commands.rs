@@ -1,6 +1,7 @@
 //! What each verb does, and how it looks to a person or a script.
 
 mod follow;
+mod pools;
 mod tables;
 
 use std::io::{self, IsTerminal, Write};
@@ -204,6 +205,8 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             }
             Err(CommandError::Usage(format!("no worker {worker} is running; see `dispatcher workers`")))
         }
+        Verb::Pools { fleet: Some(file), json } => pools::check(&file, json).await,
+        Verb::Pools { fleet: None, json } => pools::show(&fleet, json).await,
         Verb::Queues { json } => queues(&fleet, json).await,
         Verb::Sweep { days, orphan_hours } => {
             let (config, store) = open(&fleet)?;
@@ -304,7 +307,7 @@ async fn serve(args: &FleetArgs) -> Result<(), CommandError> {
         .config
         .as_ref()
         .ok_or_else(|| CommandError::Usage("give --config FILE; for one machine use `dispatcher local`".to_owned()))?;
-    let config = Config::read(path)?;
+    let config = Config::load(&path.to_string_lossy()).await?;
     let dispatcher = Arc::new(Dispatcher::new(&config).await?);
     dispatcher.store.ping().await?;
     tracing::info!(regions = config.regions.len(), output = config.output, "dispatcher is running");
@@ -394,9 +397,11 @@ async fn surroundings(config: &Config, store: &Store, job: Uuid, position: i64) 
         .iter()
         .map(|r| RegionView::new(&r.name, !unhealthy.iter().any(|(u, _)| *u == r.name), &loads))
         .collect();
+    let decision = if config.capacity.is_some() { store.decisions(1).await?.pop() } else { None };
     Ok(Surroundings {
         regions,
         unhealthy,
+        capacity: decision.iter().flat_map(|d| d.sentences()).map(str::to_owned).collect(),
         ahead: store.ahead_of(job, position).await?,
         unsent: store.outbox_depth().await?,
     })

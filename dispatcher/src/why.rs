@@ -18,6 +18,8 @@ pub struct Surroundings {
     pub ahead: u64,
     /// Messages that were not sent yet.
     pub unsent: u64,
+    /// Why capacity is as it is, in the words of the last decision.
+    pub capacity: Vec<String>,
 }
 
 /// The answer.
@@ -110,6 +112,9 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
         reasons.push("No worker is running; capacity has to start.".to_owned());
     } else if waiting > 0 {
         reasons.push(format!("{waiting} chunk(s) wait for a free slot; {slots} slot(s) are running in all."));
+    }
+    if slots == 0 && queued + waiting > 0 {
+        reasons.extend(around.capacity.iter().map(|reason| format!("Capacity: {reason}.")));
     }
     if running + queued + waiting == 0 {
         reasons.push("Every chunk is done; the publisher takes over.".to_owned());

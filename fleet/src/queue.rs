@@ -14,7 +14,7 @@ use uuid::Uuid;
 #[doc(hidden)]
 pub use conformance::conformance;
 pub use postgres::PostgresQueue;
-pub use sqs::{SqsQueue, ensure_queue};
+pub use sqs::{EventQueue, SqsQueue, ensure_queue};
 
 /// Version of [`Message`].
 pub const MESSAGE_VERSION: u32 = 1;

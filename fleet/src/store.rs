@@ -6,8 +6,9 @@
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
-//! [`retention`].
+//! [`capacity`] (machines), [`retention`].
 
+pub mod capacity;
 pub mod jobs;
 pub mod publication;
 pub mod release;

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--dry-run", action="store_true", help="make change sets, print them, change nothing")
     what.add_argument("--show", action="store_true", help="print stacks and parameters, ask nothing of AWS")
     what.add_argument(
-        "--remove-pools", action="store_true", help="also delete stacks of pools that fleet.toml no longer has"
+        "--remove-pools", action="store_true", help="also delete stacks of pools that fleet.toml gives no instances"
     )
     return arguments
 
@@ -115,7 +115,7 @@ class Run:
         """Services whose secret is missing fail minutes later with a message that is hard to find."""
         missing = []
         for stack in stacks:
-            name, image = stack.parameters.get("DatabaseUrlParameter"), "WorkerImage"
+            name = stack.parameters.get("DatabaseUrlParameter")
             image = stack.parameters.get("WorkerImage") or stack.parameters.get("DispatcherImage")
             if not name or not image:
                 continue
@@ -134,7 +134,7 @@ class Run:
                 if (region, name) in wanted:
                     continue
                 if not self.arguments.remove_pools:
-                    print(f"{name} in {region}: no longer in fleet.toml; --remove-pools deletes it when it is empty")
+                    print(f"{name} in {region}: fleet.toml gives it no instances; --remove-pools deletes it when it is empty")
                     continue
                 group = (formation.outputs(region, name) or {}).get("Group", "")
                 groups = session.client("autoscaling", region_name=region).describe_auto_scaling_groups(

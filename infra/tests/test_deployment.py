@@ -110,7 +110,8 @@ class Stacks(unittest.TestCase):
         config = tomllib.loads(touchline_toml(self.fleet, DEPLOYMENT, "123456789012"))
         self.assertEqual([r["name"] for r in config["regions"]], list(self.fleet.regions))
         queues = cfn_yaml.load(str(INFRA / "region.yaml"))["Resources"]
+        first = config["regions"][0] | {"events": config["capacity"]["events"][0]}
         for key, resource in (("queue", "WorkQueue"), ("dead_letters", "DeadLetters"), ("events", "EventsQueue")):
             name = queues[resource]["Properties"]["QueueName"]["Fn::Sub"].replace("${Fleet}", "touchline")
-            self.assertTrue(config["regions"][0][key].endswith(f".amazonaws.com/123456789012/{name}"))
+            self.assertTrue(first[key].endswith(f".amazonaws.com/123456789012/{name}"))
         self.assertNotEqual(digest("a", "b"), digest("ab", ""))

@@ -112,12 +112,11 @@ def keep_outputs() -> None:
     """moto forgets the outputs of a stack that a change set made."""
     execute = CloudFormationBackend.execute_change_set
 
-    def execute_change_set(backend: CloudFormationBackend, *args: Any, **kwargs: Any) -> None:
-        execute(backend, *args, **kwargs)
-        for stack in backend.stacks.values():
-            if stack.template:
-                stack._parse_template()
-                stack.output_map = stack._create_output_map()
+    def execute_change_set(backend: CloudFormationBackend, change_set_name: str, stack_name: str) -> None:
+        execute(backend, change_set_name, stack_name)
+        stack = next(stack for stack in backend.stacks.values() if stack.name == stack_name)
+        stack._parse_template()
+        stack.output_map = stack._create_output_map()
 
     CloudFormationBackend.execute_change_set = execute_change_set
 

@@ -4,6 +4,7 @@ pub mod aws;
 pub mod cut;
 pub mod fleet_bench;
 pub mod fleet_processes;
+pub mod moto;
 pub mod promises;
 pub mod services;
 

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a story that cannot go on has failed")]
 
+#[path = "stories/capacity.rs"]
+mod capacity_stories;
 #[path = "stories/chaos.rs"]
 mod chaos;
 #[path = "stories/coded.rs"]

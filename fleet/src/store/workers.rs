@@ -18,7 +18,9 @@ pub struct NewWorker {
     pub region: String,
     /// Pool, for example `eu-central-1/g5.xlarge/spot`; empty when there is none.
     pub pool: String,
-    /// Host name or instance id.
+    /// The provider's name of its machine; empty on one that nobody counts.
+    pub instance: String,
+    /// Host name.
     pub host: String,
     /// Version of the program.
     pub version: String,
@@ -72,14 +74,16 @@ pub struct WorkerBeat {
 }
 
 impl Store {
-    /// Enters a worker.
+    /// Enters a worker. One on an instance that is being drained is asked to drain at once: what manages containers
+    /// starts a worker again wherever one ends.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn register_worker(&self, worker: &NewWorker) -> Result<(), StoreError> {
         self.query(
-            "insert into touchline.workers (id, region, pool, host, version, backends, slots)
-             values ($1, $2, $3, $4, $5, $6, $7)
+            "insert into touchline.workers (id, region, pool, host, version, backends, slots, instance, command)
+             values ($1, $2, $3, $4, $5, $6, $7, $8,
+                (select 'drain' from touchline.instances i where i.id = $8 and i.draining_at is not null))
              on conflict (id) do update set state = 'ready', heartbeat_at = now(), gone_at = null",
         )
         .bind(worker.id)
@@ -89,6 +93,7 @@ impl Store {
         .bind(&worker.version)
         .bind(&worker.backends)
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
+        .bind(&worker.instance)
         .execute(&self.pool)
         .await?;
         Ok(())
