@@ -86,7 +86,7 @@ def fail_launches() -> None:
 
 
 def keep_limits() -> None:
-    """AWS refuses a desired count above the group's MaxSize; moto takes it."""
+    """AWS refuses a desired count above the group's MaxSize, and to end what is not there; moto takes both."""
     change = AutoScalingBackend.set_desired_capacity
 
     def set_desired_capacity(backend: AutoScalingBackend, group_name: str, desired_capacity: int | None) -> None:
@@ -100,9 +100,12 @@ def keep_limits() -> None:
 
     terminate = AutoScalingBackend.terminate_instance
 
-    def terminate_instance(backend: AutoScalingBackend, *args: Any, **kwargs: Any) -> Any:
+    def terminate_instance(backend: AutoScalingBackend, instance_id: str, should_decrement: bool) -> Any:
+        groups = backend.autoscaling_groups.values()
+        if instance_id not in [state.instance.id for group in groups for state in group.active_instances()]:
+            raise ValidationError(f"Instance Id not found - No managed instance found for instance ID: {instance_id}")
         calls["TerminateInstanceInAutoScalingGroup"] += 1
-        return terminate(backend, *args, **kwargs)
+        return terminate(backend, instance_id, should_decrement)
 
     AutoScalingBackend.set_desired_capacity = set_desired_capacity
     AutoScalingBackend.terminate_instance = terminate_instance

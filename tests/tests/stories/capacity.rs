@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity::pools::{Fleet, PoolId, RegionName};
+use capacity::pools::{Fleet, InstanceId, PoolId, RegionName};
 use dispatcher::scaling::Scaler;
 use dispatcher::scaling::aws::AwsCapacity;
 use dispatcher::scaling::conformance::conformance;
@@ -330,6 +330,29 @@ async fn a_spot_notice_drains_the_worker_and_another_instance_takes_over() {
     let (after, wanted) = fleet.pool(SPOT).await;
     assert!(!after.contains(&instances[0]), "the one that is taken back is ended");
     assert_eq!((after.len(), wanted), (1, 1), "and work goes on elsewhere");
+}
+
+#[tokio::test]
+async fn ecs_starts_no_worker_again_on_an_instance_that_is_retired() {
+    let fleet = Deployed::new("retired").await;
+    let pool = &fleet.fleet.pools[0];
+    fleet.capacity.ask_for(pool, 2).await.unwrap();
+    let (instances, _) = fleet.pool(SPOT).await;
+    let ecs = aws_sdk_ecs::Client::new(&fleet.moto.config(REGION));
+    for instance in &instances {
+        // What the agent of a booting machine does.
+        let document = serde_json::json!({ "instanceId": instance }).to_string();
+        let request = ecs.register_container_instance().cluster("retired").instance_identity_document(document);
+        request.send().await.unwrap();
+    }
+    fleet.capacity.retire(pool, &InstanceId::from(instances[1].as_str())).await.unwrap();
+    let arns = ecs.list_container_instances().cluster("retired").send().await.unwrap();
+    let request = ecs.describe_container_instances().cluster("retired");
+    let found = request.set_container_instances(arns.container_instance_arns).send().await.unwrap();
+    for (instance, status) in instances.iter().zip(["ACTIVE", "DRAINING"]) {
+        let ours = found.container_instances().iter().find(|c| c.ec2_instance_id() == Some(instance)).unwrap();
+        assert_eq!(ours.status(), Some(status));
+    }
 }
 
 #[tokio::test]
