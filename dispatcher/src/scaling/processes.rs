@@ -1,6 +1,7 @@
 //! Workers as processes of this machine: a process is an instance that boots at once and costs nothing.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
@@ -28,7 +29,7 @@ pub struct WorkerCommand {
     /// Program.
     pub program: PathBuf,
     /// Arguments; pool and instance are given in variables.
-    pub arguments: Vec<String>,
+    pub arguments: Vec<OsString>,
 }
 
 /// Processes.
@@ -205,7 +206,7 @@ mod tests {
     use crate::scaling::conformance::conformance;
 
     fn command(program: &str, arguments: &[&str]) -> WorkerCommand {
-        WorkerCommand { program: program.into(), arguments: arguments.iter().map(|a| (*a).to_owned()).collect() }
+        WorkerCommand { program: program.into(), arguments: arguments.iter().map(OsString::from).collect() }
     }
 
     fn pool() -> Arc<Pool> {
