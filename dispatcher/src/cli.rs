@@ -160,6 +160,15 @@ pub enum Verb {
         /// Id of the worker
         worker: uuid::Uuid,
     },
+    /// Show machines by pool, what failed, and the last decision
+    Pools {
+        /// Only check this fleet.toml and show what it says
+        #[arg(long, value_name = "FILE")]
+        fleet: Option<PathBuf>,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show queues and regions
     Queues {
         /// Print JSON

@@ -2,6 +2,7 @@
 
 mod access;
 mod follow;
+mod pools;
 mod tables;
 
 use std::io::{self, IsTerminal, Write};
@@ -247,6 +248,8 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             }
             Err(CommandError::Usage(format!("no worker {worker} is running; see `dispatcher workers`")))
         }
+        Verb::Pools { fleet: Some(file), json } => pools::check(&file, json).await,
+        Verb::Pools { fleet: None, json } => pools::show(&fleet, json).await,
         Verb::Queues { json } => queues(&fleet, json).await,
         Verb::Sweep { days, orphan_hours } => {
             let (config, store) = open(&fleet)?;
@@ -347,7 +350,7 @@ async fn serve(args: &FleetArgs) -> Result<(), CommandError> {
         .config
         .as_ref()
         .ok_or_else(|| CommandError::Usage("give --config FILE; for one machine use `dispatcher local`".to_owned()))?;
-    let config = Config::read(path)?;
+    let config = Config::load(&path.to_string_lossy()).await?;
     let dispatcher = Arc::new(Dispatcher::new(&config).await?);
     dispatcher.store.ping().await?;
     let stop = stop_signal();

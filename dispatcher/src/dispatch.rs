@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::publisher::Publisher;
 use crate::routing::{self, RegionView};
+use crate::scaling::{self, Scaler};
 
 /// Chunks that one turn releases at most.
 const RELEASE_BATCH: u32 = 200;
@@ -62,6 +63,8 @@ pub struct Dispatcher {
     pub timing: Timing,
     /// Limits of patience.
     pub patience: Patience,
+    /// Machines, when the configuration describes them.
+    pub scaler: Option<Scaler>,
     publisher: Publisher,
     /// Regions whose queue was asked and when, so that a dead one is not asked at every turn.
     asked: Mutex<HashMap<String, Instant>>,
@@ -71,9 +74,13 @@ impl Dispatcher {
     /// Builds a dispatcher from the configuration.
     ///
     /// # Errors
-    /// Database or output store are not described well.
+    /// Database, output store or machines are not described well.
     pub async fn new(config: &Config) -> Result<Self, ConfigError> {
         let store = config.store("touchline-dispatcher")?;
+        let scaler = match &config.capacity {
+            Some(capacity) => Some(scaling::scaler(capacity, &config.buckets(), &store).await?),
+            None => None,
+        };
         let objects = config.objects(&config.buckets()).await?;
         let mut regions = Vec::new();
         for region in &config.regions {
@@ -87,6 +94,7 @@ impl Dispatcher {
             objects,
             timing: config.timing,
             patience,
+            scaler,
             asked: Mutex::default(),
         })
     }
@@ -319,6 +327,11 @@ impl Dispatcher {
                 Ok(false)
             }),
             repeat(&stop, "dead letters", every(30.0), || async { Ok(self.drain_dead_letters_once().await? > 0) }),
+            async {
+                if let Some(scaler) = &self.scaler {
+                    scaler.run(stop.clone()).await;
+                }
+            },
             repeat(&stop, "retention", every(3600.0), || async {
                 crate::sweep::sweep_once(&self.store, &self.objects, &crate::sweep::Retention::default()).await?;
                 Ok(false)

@@ -221,6 +221,7 @@ async fn operate(
             region: 60.0,
             resend: (args.heartbeat * 15.0).min(3600.0),
         },
+        capacity: None,
     };
     let store = config.store("touchline-dispatcher")?;
     store.migrate().await?;

@@ -20,12 +20,14 @@ pub struct Retention {
     pub orphans: Duration,
     /// Uploads in parts: longer than any that people send lives ([`crate::api`]), should theirs lie in the same place.
     pub uploads: Duration,
+    /// Decisions on capacity and failed launches: two weeks. Instances stay, as they were paid for.
+    pub decisions: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { rows: DAY * 30, orphans: DAY, uploads: DAY * 15 }
+        Self { rows: DAY * 30, orphans: DAY, uploads: DAY * 15, decisions: DAY * 14 }
     }
 }
 
@@ -56,6 +58,7 @@ pub async fn sweep_once(
     }
     swept.jobs = store.delete_old_jobs(retention.rows, 500).await?;
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
+    store.prune_capacity(retention.decisions).await?;
     swept.uploads = objects.abort_stale_uploads(retention.uploads).await?;
     if swept != Swept::default() {
         tracing::info!(swept.jobs, swept.objects, swept.uploads, "swept");

@@ -22,6 +22,8 @@ pub struct Surroundings {
     pub ahead: u64,
     /// Messages that were not sent yet.
     pub unsent: u64,
+    /// Why capacity is as it is, in the words of the last decision.
+    pub capacity: Vec<String>,
 }
 
 /// Looks around a job whose first waiting chunk is at `position`.
@@ -42,9 +44,11 @@ pub async fn surroundings(
         .iter()
         .map(|r| RegionView::new(&r.name, !unhealthy.iter().any(|(u, _)| *u == r.name), &loads))
         .collect();
+    let decision = if config.capacity.is_some() { store.decisions(1).await?.pop() } else { None };
     Ok(Surroundings {
         regions,
         unhealthy,
+        capacity: decision.iter().flat_map(|d| d.sentences()).map(str::to_owned).collect(),
         ahead: store.ahead_of(job, position).await?,
         unsent: store.outbox_depth().await?,
     })
@@ -140,6 +144,9 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
         reasons.push("No worker is running; capacity has to start.".to_owned());
     } else if waiting > 0 {
         reasons.push(format!("{waiting} chunk(s) wait for a free slot; {slots} slot(s) are running in all."));
+    }
+    if slots == 0 && queued + waiting > 0 {
+        reasons.extend(around.capacity.iter().map(|reason| format!("Capacity: {reason}.")));
     }
     if running + queued + waiting == 0 {
         reasons.push("Every chunk is done; the publisher takes over.".to_owned());

@@ -1,12 +1,15 @@
 //! One file for dispatchers and workers: where the database, the queues and the objects are.
 
 mod api;
+mod capacity;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+pub use capacity::{CapacityConfig, read_text};
 
 use crate::objects::{BucketSettings, Buckets, ObjectStore, StoreLocation};
 use crate::queue::{PostgresQueue, Queue, SqsQueue};
@@ -42,6 +45,9 @@ pub struct Config {
     /// Times that both sides agree on.
     #[serde(default)]
     pub timing: Timing,
+    /// Capacity that the dispatcher starts and ends; without it workers come and go by other hands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<CapacityConfig>,
 }
 
 /// The database.
@@ -129,6 +135,14 @@ impl Config {
         Self::parse(&origin, &text)
     }
 
+    /// Reads and checks a file on disk or in a bucket (`s3://bucket/key`, reached by the usual AWS settings).
+    ///
+    /// # Errors
+    /// [`ConfigError`] with all problems.
+    pub async fn load(location: &str) -> Result<Self, ConfigError> {
+        Self::parse(location, &read_text(location, &Buckets::default()).await?)
+    }
+
     /// Reads and checks text; `origin` names it in errors.
     ///
     /// # Errors
@@ -172,6 +186,7 @@ impl Config {
         }
         problems.extend(self.api.problems());
         problems.extend(Buckets::new(self.buckets.clone()).problems());
+        problems.extend(self.capacity.iter().flat_map(CapacityConfig::problems));
         problems
     }
 

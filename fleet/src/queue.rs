@@ -14,7 +14,7 @@ use uuid::Uuid;
 #[doc(hidden)]
 pub use conformance::conformance;
 pub use postgres::PostgresQueue;
-pub use sqs::{Notice, Notices, SqsQueue, WrittenObject, ensure_queue};
+pub use sqs::{EventQueue, Notice, Notices, SqsQueue, WrittenObject, ensure_queue};
 
 /// Version of [`Message`].
 pub const MESSAGE_VERSION: u32 = 1;

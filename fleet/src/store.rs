@@ -6,9 +6,10 @@
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
-//! [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view), [`organisations`], [`feed`], [`clips`], [`uploads`],
-//! [`inbox`].
+//! [`capacity`] (machines), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
+//! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`].
 
+pub mod capacity;
 pub mod clips;
 pub mod feed;
 pub mod guard;

@@ -119,6 +119,7 @@ impl Fleet {
             regions,
             buckets: Vec::new(),
             timing: QUICK,
+            capacity: None,
         };
         let store = config.store("story").expect("the address is one");
         store.migrate().await.expect("the schema can be made");

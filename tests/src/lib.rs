@@ -6,6 +6,7 @@ pub mod cut;
 pub mod fleet_bench;
 pub mod fleet_processes;
 pub mod local_fleet;
+pub mod moto;
 pub mod promises;
 pub mod services;
 

@@ -32,14 +32,14 @@ pub fn tied(program: impl AsRef<std::ffi::OsStr>) -> Command {
 /// A folder that is removed when it is dropped, or when this process ends, in whatever way: what processes share is
 /// never dropped.
 #[derive(Debug)]
-struct Folder {
+pub(crate) struct Folder {
     path: PathBuf,
     /// Removes it as soon as nobody holds the other end of its standard input.
     sweeper: Child,
 }
 
 impl Folder {
-    fn new(prefix: &str) -> Self {
+    pub(crate) fn new(prefix: &str) -> Self {
         let path = tempfile::Builder::new().prefix(prefix).tempdir().expect("a temporary folder").keep();
         // A service that is being killed may still write.
         let sweep = "read -r _; for _ in 1 2 3 4 5; do rm -rf -- \"$1\" && exit; sleep 1; done";
@@ -56,7 +56,7 @@ impl Folder {
         Self { path, sweeper }
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -71,14 +71,14 @@ impl Drop for Folder {
 }
 
 /// Fails with its log when a service ended that should run.
-fn assert_runs(what: &str, child: &mut Child, log: &Path) {
+pub(crate) fn assert_runs(what: &str, child: &mut Child, log: &Path) {
     if let Ok(Some(status)) = child.try_wait() {
         panic!("{what}: {status}; its log:\n{}", std::fs::read_to_string(log).unwrap_or_default());
     }
 }
 
 /// Runs `work` in a thread that never ends, so that what it starts lives as long as this process.
-fn for_ever<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn for_ever<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     let (sender, receiver) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         if sender.send(work()).is_ok() {
@@ -268,7 +268,7 @@ impl LocalStack {
     /// It cannot be installed or does not answer.
     #[must_use]
     pub fn start() -> Self {
-        let venv = installed();
+        let venv = installed("localstack");
         let dir = Folder::new("touchline-ls");
         let port = free_port();
         let address = format!("127.0.0.1:{port}");
@@ -343,21 +343,22 @@ fn http_get(port: u16, path: &str) -> Option<String> {
     String::from_utf8_lossy(&answer[..read]).lines().next().map(str::to_owned)
 }
 
-/// The Python environment with `LocalStack`, below the target folder; made on first use.
-fn installed() -> PathBuf {
+/// A Python environment with what `tests/NAME/requirements.txt` lists, below the target folder; made on first use.
+pub(crate) fn installed(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = root.join("target");
-    let venv = target.join("venv-localstack");
-    let requirements = root.join("tests/localstack/requirements.txt");
+    let venv = target.join(format!("venv-{name}"));
+    let requirements = root.join("tests").join(name).join("requirements.txt");
     // Two test programs may come here at the same time.
-    let lock = std::fs::File::create(target.join("venv-localstack.lock")).expect("the target folder can be written");
+    let lock =
+        std::fs::File::create(target.join(format!("venv-{name}.lock"))).expect("the target folder can be written");
     lock.lock().expect("a file can be locked");
     let wanted = std::fs::read_to_string(&requirements).expect("the list of packages is in the repository");
     let stamp = venv.join("installed");
     if std::fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return venv;
     }
-    println!("installing LocalStack into {}", venv.display());
+    println!("installing {name} into {}", venv.display());
     let run = |what: &str, command: &mut Command| {
         let output = command.stdin(Stdio::null()).output();
         let output = output.unwrap_or_else(|e| panic!("{what}: {e}; `./run test` installs what is missing"));

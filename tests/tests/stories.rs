@@ -6,6 +6,8 @@
 mod api;
 #[path = "stories/browser.rs"]
 mod browser;
+#[path = "stories/capacity.rs"]
+mod capacity_stories;
 #[path = "stories/chaos.rs"]
 mod chaos;
 #[path = "stories/coded.rs"]

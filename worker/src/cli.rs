@@ -108,7 +108,7 @@ pub struct TranscodeArgs {
 /// Arguments of `run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// Configuration of the fleet (TOML)
+    /// Configuration of the fleet (TOML), a file or s3://bucket/key
     #[arg(long, value_name = "FILE", env = fleet::config::CONFIG)]
     pub config: PathBuf,
     /// Region to work in
@@ -126,10 +126,13 @@ pub struct RunArgs {
     /// Pool that the machine belongs to, for the books
     #[arg(long, default_value = "", env = "TOUCHLINE_POOL")]
     pub pool: String,
+    /// Name of the machine at its provider, for the books
+    #[arg(long, default_value = "", env = "TOUCHLINE_INSTANCE", hide = true)]
+    pub instance: String,
     /// Address for /healthz, /readyz and /metrics
     #[arg(long, value_name = "ADDRESS")]
     pub listen: Option<std::net::SocketAddr>,
-    /// Watch for spot notices of EC2 and hand work back when one comes
+    /// The machine is EC2's: learn its id and pool, and hand work back when a spot notice comes
     #[arg(long)]
     pub spot: bool,
     /// End after this long without work

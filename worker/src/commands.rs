@@ -137,12 +137,14 @@ fn run_transcode(args: TranscodeArgs) -> Result<(), JobError> {
 pub fn run(args: RunArgs) -> ExitCode {
     let seconds = std::time::Duration::from_secs_f64;
     let outcome = (|| -> Result<(), ServiceError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(JobError::internal)?;
         let request = ServiceRequest {
-            config: Config::read(&args.config)?,
+            config: runtime.block_on(Config::load(&args.config.to_string_lossy()))?,
             region: args.region,
             slots: args.slots,
             encoder: args.encoder.into(),
             pool: args.pool,
+            instance: args.instance,
             idle_exit: args.idle_exit.map(seconds),
             with_parent: args.with_parent,
             listen: args.listen,
@@ -151,7 +153,6 @@ pub fn run(args: RunArgs) -> ExitCode {
             insecure_engine: args.insecure_engine,
             pretend: args.pretend,
         };
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(JobError::internal)?;
         let outcome = runtime.block_on(async {
             let (stop, stopped) = tokio::sync::watch::channel(false);
             tokio::spawn(async move {

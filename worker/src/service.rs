@@ -2,13 +2,14 @@
 //!
 //! Reading order: this file (the loop: poll, claim, drain) → `lease` (heartbeats) → `attempt` (one claimed chunk, from
 //! claim to end) with `plan`, `video` and `audio` → `commit` (objects and rows) → `stash` (open sources and warm
-//! engines) → `device` (is the GPU sound?) → `spot` (notices) → `monitor` (health and metrics).
+//! engines) → `device` (is the GPU sound?) → `spot` (notices) with `metadata` → `monitor` (health and metrics).
 
 mod attempt;
 mod audio;
 mod commit;
 mod device;
 mod lease;
+mod metadata;
 mod monitor;
 mod plan;
 mod spot;
@@ -55,15 +56,17 @@ pub struct ServiceRequest {
     pub slots: Option<u32>,
     /// Encoders to offer.
     pub encoder: EncoderChoice,
-    /// Pool, for the books.
+    /// Pool, for the books; on EC2 the machine's own tag goes before it.
     pub pool: String,
+    /// The provider's name of the machine; on EC2 its metadata goes before it.
+    pub instance: String,
     /// End after this long without work.
     pub idle_exit: Option<Duration>,
     /// End when the parent process does.
     pub with_parent: bool,
     /// Address for health and metrics.
     pub listen: Option<SocketAddr>,
-    /// Watch for spot notices of EC2.
+    /// The machine is EC2's: learn which it is, and watch for spot notices.
     pub spot: bool,
     /// How long a drain waits for segments to be finished.
     pub drain: Duration,
@@ -196,10 +199,13 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
     if let Some(address) = request.listen {
         monitor::listen(address, service.clone()).await?;
     }
+    let (instance, pool) = if request.spot { spot::place().await } else { (String::new(), String::new()) };
+    let known = |said: String, given: &str| if said.is_empty() { given.to_owned() } else { said };
     let registered = NewWorker {
         id: service.id,
         region: service.region.clone(),
-        pool: request.pool.clone(),
+        pool: known(pool, &request.pool),
+        instance: known(instance, &request.instance),
         host: host(),
         device: device.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -14,7 +14,7 @@ use time::OffsetDateTime;
 /// An event of a job: type, time, data.
 pub(super) type EventRow = (String, OffsetDateTime, serde_json::Value);
 
-fn table(header: &[&str]) -> Table {
+pub(super) fn table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY).set_header(header.iter().copied());
     table

@@ -1,5 +1,6 @@
 //! Amazon SQS, standard queues, in any region.
 
+mod events;
 mod notices;
 
 use std::time::Duration;
@@ -16,6 +17,7 @@ use aws_sdk_sqs::types::{
     MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
+pub use events::EventQueue;
 pub use notices::{Notice, Notices, WrittenObject};
 
 use super::{Depth, MAX_BATCH, MESSAGE_VERSION, Message, Queue, QueueError, Receipt, Received};

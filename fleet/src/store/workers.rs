@@ -18,7 +18,9 @@ pub struct NewWorker {
     pub region: String,
     /// Pool, for example `eu-central-1/g5.xlarge/spot`; empty when there is none.
     pub pool: String,
-    /// Host name or instance id.
+    /// The provider's name of its machine; empty on one that nobody counts.
+    pub instance: String,
+    /// Host name.
     pub host: String,
     /// What encodes: see [`guard`](super::guard).
     pub device: String,
@@ -74,14 +76,16 @@ pub struct WorkerBeat {
 }
 
 impl Store {
-    /// Enters a worker.
+    /// Enters a worker. One on an instance that is being drained is asked to drain at once: what manages containers
+    /// starts a worker again wherever one ends.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn register_worker(&self, worker: &NewWorker) -> Result<(), StoreError> {
         self.query(
-            "insert into touchline.workers (id, region, pool, host, version, backends, slots, device)
-             values ($1, $2, $3, $4, $5, $6, $7, $8)
+            "insert into touchline.workers (id, region, pool, host, version, backends, slots, device, instance, command)
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9,
+                (select 'drain' from touchline.instances i where i.id = $9 and i.draining_at is not null))
              on conflict (id) do update set state = 'ready', heartbeat_at = now(), gone_at = null",
         )
         .bind(worker.id)
@@ -92,6 +96,7 @@ impl Store {
         .bind(&worker.backends)
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
         .bind(&worker.device)
+        .bind(&worker.instance)
         .execute(&self.pool)
         .await?;
         Ok(())

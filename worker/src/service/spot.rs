@@ -7,26 +7,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Service;
+use super::metadata::Metadata;
 
 /// Between two looks; AWS recommends 5 s.
 const EVERY: Duration = Duration::from_secs(5);
-/// Variable of the AWS SDKs for the address of the metadata service.
-const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
+/// Tries to learn which machine this is: the service is there before any container is.
+const TRIES: u32 = 3;
 
 /// Watches for a notice and drains the worker when it comes.
 pub(super) async fn watch(service: Arc<Service>) {
-    let endpoint = std::env::var(ENDPOINT).ok().filter(|e| !e.is_empty());
-    let endpoint = endpoint.unwrap_or_else(|| "http://169.254.169.254".to_owned());
-    let client = match reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build() {
-        Ok(client) => client,
+    let mut metadata = match Metadata::open() {
+        Ok(metadata) => metadata,
         Err(error) => {
             tracing::error!(%error, "spot notices cannot be watched for");
             return;
         }
     };
-    let mut token: Option<String> = None;
     loop {
-        match look(&client, endpoint.trim_end_matches('/'), &mut token).await {
+        match metadata.spot_notice().await {
             Ok(Some(notice)) => {
                 tracing::warn!(notice, "the machine is about to be taken away; handing back what is not finished");
                 service.draining.send_replace(true);
@@ -39,28 +37,19 @@ pub(super) async fn watch(service: Arc<Service>) {
     }
 }
 
-async fn look(
-    client: &reqwest::Client,
-    endpoint: &str,
-    token: &mut Option<String>,
-) -> Result<Option<String>, reqwest::Error> {
-    let current = match token {
-        Some(token) => token.clone(),
-        None => {
-            let request = client.put(format!("{endpoint}/latest/api/token"));
-            let answer = request.header("X-aws-ec2-metadata-token-ttl-seconds", "21600").send().await?;
-            token.insert(answer.error_for_status()?.text().await?).clone()
+/// The provider's name of this machine, and its pool; empty where nobody says. Without them the dispatcher takes the
+/// machine for one that does not boot.
+pub(super) async fn place() -> (String, String) {
+    for _ in 0..TRIES {
+        let answer = match Metadata::open() {
+            Ok(mut metadata) => metadata.place().await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(place) => return place,
+            Err(error) => tracing::warn!(%error, "the metadata service does not say which machine this is"),
         }
-    };
-    let request = client.get(format!("{endpoint}/latest/meta-data/spot/instance-action"));
-    let answer = request.header("X-aws-ec2-metadata-token", current).send().await?;
-    match answer.status().as_u16() {
-        // No notice.
-        404 => Ok(None),
-        401 => {
-            *token = None;
-            Ok(None)
-        }
-        _ => Ok(Some(answer.error_for_status()?.text().await?.chars().take(200).collect())),
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
+    (String::new(), String::new())
 }
