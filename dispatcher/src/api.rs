@@ -27,7 +27,7 @@ pub mod scope;
 pub mod secret_key;
 pub mod signing;
 mod source;
-mod uploads;
+pub mod uploads;
 
 use std::sync::Arc;
 use std::time::Duration;

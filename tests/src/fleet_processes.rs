@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fleet::config::{Config, DatabaseConfig, RegionConfig, Timing};
+use fleet::config::{ApiConfig, Config, DatabaseConfig, RegionConfig, Timing};
 use fleet::ladder::Ladder;
 use fleet::state::JobState;
 use fleet::store::Store;
@@ -120,6 +120,7 @@ impl Fleet {
             buckets: Vec::new(),
             timing: QUICK,
             capacity: None,
+            api: ApiConfig::default(),
         };
         let store = config.store("story").expect("the address is one");
         store.migrate().await.expect("the schema can be made");

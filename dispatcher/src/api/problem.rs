@@ -109,12 +109,12 @@ impl Problem {
 
     /// Whether it is ours, and may be over when the request comes again.
     pub(super) fn is_ours(&self) -> bool {
-        self.status >= 500
+        self.0.status >= 500
     }
 
     /// Code and title, to be kept.
     pub(super) fn short(&self) -> serde_json::Value {
-        serde_json::json!({ "code": self.code, "title": self.title })
+        serde_json::json!({ "code": self.0.code, "title": self.0.title })
     }
 
     /// The same, with seconds after which it is worth trying again.
@@ -132,7 +132,7 @@ impl Problem {
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}: {}", self.code, self.title)
+        write!(f, "{}: {}", self.0.code, self.0.title)
     }
 }
 

@@ -7,7 +7,7 @@
 mod complete;
 mod receive;
 mod upkeep;
-mod view;
+pub mod view;
 
 use std::sync::Arc;
 use std::time::Duration;

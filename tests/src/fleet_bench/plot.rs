@@ -36,7 +36,11 @@ pub(super) fn render(points: &[Point]) -> String {
     }
     for point in points {
         let label = HEIGHT - BOTTOM + 16.0;
-        line(format!("<text x=\"{:.1}\" y=\"{label}\" text-anchor=\"middle\">{}</text>", x(point.workers), point.workers));
+        line(format!(
+            "<text x=\"{:.1}\" y=\"{label}\" text-anchor=\"middle\">{}</text>",
+            x(point.workers),
+            point.workers
+        ));
     }
     let path = |of: fn(&Point) -> f64| {
         let places: Vec<String> = points.iter().map(|p| format!("{:.1} {:.1}", x(p.workers), y(of(p)))).collect();

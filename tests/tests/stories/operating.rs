@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fleet::failure::FailureCode;
-use fleet::objects::{ObjectStore, PutCondition, meta_for};
+use fleet::objects::{PutCondition, meta_for};
 use fleet::queue::{Message, SqsQueue};
 use fleet::store::work::{Claimed, Ending};
 use serde_json::Value;
@@ -45,7 +45,8 @@ async fn metadata_service(notice: Arc<AtomicBool>) -> String {
             } else {
                 ("404 Not Found", "")
             };
-            let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+            let answer =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
             if stream.write_all(answer.as_bytes()).await.is_err() {
                 return;
             }
@@ -151,12 +152,14 @@ async fn a_plan_that_proves_wrong_is_made_again_without_copying() {
     // Another worker finds that the packets are not what the index promised.
     let finder = Uuid::now_v7();
     let claim = loop {
-        let queued = fleet.store.chunks(job).await.unwrap().into_iter().find(|c| c.kind == "video" && c.state == "queued");
+        let queued =
+            fleet.store.chunks(job).await.unwrap().into_iter().find(|c| c.kind == "video" && c.state == "queued");
         if let Some(chunk) = queued {
             let message = Message::new(job, chunk.chunk, chunk.attempt);
             let lease = Duration::from_secs(60);
             let backends = ["x264".to_owned()];
-            if let Claimed::Ours(claim) = fleet.store.claim(&message, finder, "local", &backends, lease).await.unwrap() {
+            if let Claimed::Ours(claim) = fleet.store.claim(&message, finder, "local", &backends, lease).await.unwrap()
+            {
                 break claim;
             }
         }
