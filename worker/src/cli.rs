@@ -39,6 +39,9 @@ pub enum Verb {
     Probe {
         /// File, `s3://bucket/key` or `https://` address
         input: OsString,
+        /// Run the engine without its sandbox: a hostile file can then do what this process can
+        #[arg(long)]
+        insecure_engine: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
