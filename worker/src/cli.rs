@@ -111,7 +111,7 @@ pub struct TranscodeArgs {
 /// Arguments of `run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// Configuration of the fleet (TOML), a file or s3://bucket/key
+    /// Configuration of the fleet (TOML), a file or `s3://bucket/key`
     #[arg(long, value_name = "FILE", env = fleet::config::CONFIG)]
     pub config: PathBuf,
     /// Region to work in
