@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fleet::config::{Config, DatabaseConfig, RegionConfig, Timing};
+use fleet::config::{ApiConfig, Config, DatabaseConfig, RegionConfig, Timing};
 use fleet::ladder::Ladder;
 use fleet::state::JobState;
 use fleet::store::Store;
@@ -118,6 +118,7 @@ impl Fleet {
             database: DatabaseConfig { url: Some(database.to_owned()), ..DatabaseConfig::default() },
             regions,
             buckets: Vec::new(),
+            api: ApiConfig::default(),
             timing: QUICK,
         };
         let store = config.store("story").expect("the address is one");

@@ -25,7 +25,13 @@ const MAX_ADDRESS: usize = 2000;
 
 impl Source {
     /// Reads what a caller wrote.
-    pub(super) async fn of(api: &Api, tenant: &Tenant, tx: &mut PgConnection, text: &str) -> Result<Self, Problem> {
+    pub(super) async fn of(
+        api: &Api,
+        tenant: &Tenant,
+        tx: &mut PgConnection,
+        caller: &Caller,
+        text: &str,
+    ) -> Result<Self, Problem> {
         if text.len() > MAX_ADDRESS || text.chars().any(char::is_control) {
             return Err(Problem::invalid("source", format!("give at most {MAX_ADDRESS} printable characters")));
         }
