@@ -8,6 +8,7 @@ pub mod fleet_processes;
 pub mod local_fleet;
 pub mod moto;
 pub mod promises;
+pub mod receiver;
 pub mod services;
 
 use std::path::{Path, PathBuf};

@@ -14,6 +14,8 @@ mod chaos;
 mod coded;
 #[path = "stories/cut_off.rs"]
 mod cut_off;
+#[path = "stories/fairness.rs"]
+mod fairness;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
 #[path = "stories/guard.rs"]
@@ -42,3 +44,5 @@ mod services;
 mod store;
 #[path = "stories/sync.rs"]
 mod sync;
+#[path = "stories/webhooks.rs"]
+mod webhooks;
