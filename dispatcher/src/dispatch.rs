@@ -356,7 +356,9 @@ impl Dispatcher {
                 }
             },
             repeat(&stop, "webhooks: fan-out", every(0.25), || async { Ok(self.fan_out_once().await? > 0) }),
-            repeat(&stop, "webhooks: deliveries", every(0.25), || async { Ok(self.deliver_webhooks_once().await? > 0) }),
+            repeat(&stop, "webhooks: deliveries", every(0.25), || async {
+                Ok(self.deliver_webhooks_once().await? > 0)
+            }),
             repeat(&stop, "webhooks: progress", every(2.0), || async {
                 self.webhooks.fan_out_progress_once().await?;
                 Ok(false)

@@ -4,6 +4,12 @@
 
 #[path = "stories/api.rs"]
 mod api;
+#[path = "stories/api_access.rs"]
+mod api_access;
+#[path = "stories/api_document.rs"]
+mod api_document;
+#[path = "stories/api_limits.rs"]
+mod api_limits;
 #[path = "stories/browser.rs"]
 mod browser;
 #[path = "stories/capacity.rs"]

@@ -32,7 +32,7 @@ const MOST_GRACE_S: f64 = 30.0 * 86_400.0;
 
 /// A webhook, without its secret.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Webhook {
+pub(super) struct Webhook {
     /// Id.
     pub id: Uuid,
     /// Where messages are sent.
@@ -82,7 +82,7 @@ impl From<WebhookRow> for Webhook {
 
 /// A webhook with its secret, which is shown this once.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct WebhookWithSecret {
+pub(super) struct WebhookWithSecret {
     /// The webhook.
     #[serde(flatten)]
     pub webhook: Webhook,
@@ -94,7 +94,7 @@ pub struct WebhookWithSecret {
 /// A webhook to be.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WebhookRequest {
+pub(super) struct WebhookRequest {
     /// Where messages are sent: `https://`, on the public Internet, port 443 or 8443.
     #[schema(min_length = 1, max_length = 2000)]
     url: String,
@@ -111,7 +111,7 @@ pub struct WebhookRequest {
 /// What is changed of a webhook; what is left out stays.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct WebhookPatch {
+pub(super) struct WebhookPatch {
     /// Where messages are sent.
     #[serde(default)]
     #[schema(min_length = 1, max_length = 2000)]
@@ -132,7 +132,7 @@ pub struct WebhookPatch {
 /// How a secret is rotated.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-pub struct RotateWebhook {
+pub(super) struct RotateWebhook {
     /// Seconds for which messages are signed with the old secret too: 0 to 30 days, by default one day.
     #[serde(default)]
     #[schema(minimum = 0, maximum = 2_592_000)]
@@ -141,7 +141,7 @@ pub struct RotateWebhook {
 
 /// A message to a webhook, and what became of it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Delivery {
+pub(super) struct Delivery {
     /// Id.
     pub id: Uuid,
     /// The header `webhook-id` of every try.

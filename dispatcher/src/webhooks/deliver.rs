@@ -120,7 +120,8 @@ fn judge(status: StatusCode, retry_after: Option<Duration>, tries: i32) -> (Opti
     } else {
         format!("the receiver answered {}", status.as_u16())
     };
-    let asked = retry_after.filter(|_| matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
+    let asked =
+        retry_after.filter(|_| matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE));
     (Some(error), after_failure(tries, asked))
 }
 

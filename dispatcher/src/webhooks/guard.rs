@@ -129,8 +129,7 @@ impl Guard {
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
         let within = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
-        within(&self.allowed)
-            || (!within(&self.refused) && (address.is_ipv4() || self.public_v6.contains(address)))
+        within(&self.allowed) || (!within(&self.refused) && (address.is_ipv4() || self.public_v6.contains(address)))
     }
 
     /// Checks all of a URL that can be told without looking its name up.

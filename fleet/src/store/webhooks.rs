@@ -307,12 +307,6 @@ impl Tenant {
                 tries = case state when 'pending' then tries else 0 end
              where id = $2 and webhook_id = $1 returning {DELIVERY}"
         );
-        Ok(self
-            .store()
-            .query_as(sqlx::AssertSqlSafe(sql))
-            .bind(webhook)
-            .bind(delivery)
-            .fetch_optional(tx)
-            .await?)
+        Ok(self.store().query_as(sqlx::AssertSqlSafe(sql)).bind(webhook).bind(delivery).fetch_optional(tx).await?)
     }
 }

@@ -70,10 +70,9 @@ async fn a_hundred_queued_matches_of_one_club_delay_nine_others_no_more_than_one
     let mean = |times: &[f64]| times.iter().sum::<f64>() / times.len() as f64;
     println!("beside 1: mean {:.1} s, last {:.1} s", mean(&beside_one), last(&beside_one));
     println!("beside 100: mean {:.1} s, last {:.1} s", mean(&beside_many), last(&beside_many));
-    for (what, one, many) in [
-        ("mean", mean(&beside_one), mean(&beside_many)),
-        ("last", last(&beside_one), last(&beside_many)),
-    ] {
+    for (what, one, many) in
+        [("mean", mean(&beside_one), mean(&beside_many)), ("last", last(&beside_one), last(&beside_many))]
+    {
         let ratio = many / one;
         assert!(ratio <= 1.2, "{what}: {many:.1} s beside 100 matches, {one:.1} s beside one: {ratio:.2}");
     }

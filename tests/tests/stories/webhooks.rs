@@ -159,7 +159,10 @@ async fn a_match_is_told_of_once_with_signatures_that_others_verify() {
     assert_eq!((succeeded["id"].as_str(), succeeded["state"].as_str()), (Some(&*job.to_string()), Some("succeeded")));
     assert_eq!(succeeded["duration_ms"], 60_000);
     let failed = &message("job.failed")["data"]["job"];
-    assert_eq!((failed["id"].as_str(), failed["failure"]["code"].as_str()), (Some(&*bad.to_string()), Some("not_media")));
+    assert_eq!(
+        (failed["id"].as_str(), failed["failure"]["code"].as_str()),
+        (Some(&*bad.to_string()), Some("not_media"))
+    );
     assert!(failed["failure"]["message"].as_str().unwrap().contains("not a video"));
     assert!(stranger.came().is_empty(), "nobody is told of another organisation's jobs");
 }
@@ -392,7 +395,8 @@ async fn a_receiver_that_is_gone_or_fails_for_days_is_told_no_more_until_its_own
 
     // On again: what happened while it was off is not told, what failed can be replayed.
     gone.answers(Answer::Status(StatusCode::OK));
-    let settled: i64 = sqlx::query_scalar("select max(id) from touchline.events").fetch_one(fleet.store.pool()).await.unwrap();
+    let settled: i64 =
+        sqlx::query_scalar("select max(id) from touchline.events").fetch_one(fleet.store.pool()).await.unwrap();
     let until = Instant::now() + LIMIT;
     loop {
         let read: i64 = sqlx::query_scalar("select id from touchline.event_readers where name = 'webhooks'")
