@@ -63,7 +63,7 @@ impl Interface {
             listen: Some(listen),
             signing_secret: Some("a secret that only this story knows".to_owned()),
             uploads: Some(fleet.dir.path().join("uploads").display().to_string()),
-            local_sources: true,
+            source_prefixes: vec!["s3://story/".to_owned()],
             requests_per_second,
             ..ApiConfig::default()
         };

@@ -28,7 +28,7 @@ pub fn payload(event: &ReadEvent, job: Option<&JobRow>) -> Value {
         (None, _) => json!({}),
     };
     if event.kind.starts_with("upload.") {
-        data["upload"] = event.data.clone();
+        data["upload"] = upload(event);
     }
     message(&event.kind, event.at, data)
 }
@@ -54,6 +54,12 @@ fn message(kind: &str, at: OffsetDateTime, data: Value) -> Value {
 /// A job as `GET /v1/jobs/{id}` tells of it, without what is for ops alone.
 fn told(row: &JobRow) -> Value {
     serde_json::to_value(Job::of(row, false)).expect("a job is plain data")
+}
+
+/// An upload, in short; `GET /v1/uploads/{id}` tells the rest.
+fn upload(event: &ReadEvent) -> Value {
+    let of = |field: &str| event.data[field].clone();
+    json!({ "id": of("upload_id"), "filename": of("filename"), "size_bytes": of("size_bytes"), "job_id": event.job_id })
 }
 
 /// The state in which an event leaves its job, when it ends it.

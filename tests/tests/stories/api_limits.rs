@@ -104,7 +104,7 @@ async fn post_with(s: &Served, idempotency: &str, path: &str, body: &Value) -> s
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
     let s = served(1000).await;
-    let job = json!({ "source": "/none.mp4", "title": "final" });
+    let job = json!({ "source": "s3://story/none.mp4", "title": "final" });
     let first = post_with(&s, "one", "/v1/jobs", &job).await;
     assert_eq!(first.status, 201, "{first:?}");
     for _ in 0..3 {
@@ -112,7 +112,7 @@ async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
         assert_eq!((again.status, &again.text), (201, &first.text));
         assert_eq!(again.headers["idempotency-replayed"], "true");
     }
-    let other = post_with(&s, "one", "/v1/jobs", &json!({ "source": "/other.mp4" })).await;
+    let other = post_with(&s, "one", "/v1/jobs", &json!({ "source": "s3://story/other.mp4" })).await;
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency_mismatch"));
     let elsewhere = post_with(&s, "one", "/v1/webhooks", &job).await;
     assert_eq!(elsewhere.code(), "idempotency_mismatch");
@@ -133,7 +133,7 @@ async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_same_requests_at_the_same_time_one_is_done() {
     let s = served(1000).await;
-    let job = json!({ "source": "/none.mp4" });
+    let job = json!({ "source": "s3://story/none.mp4" });
     let answers = futures_util::future::join_all((0..20).map(|_| post_with(&s, "race", "/v1/jobs", &job))).await;
     let ids: BTreeSet<String> = answers
         .iter()

@@ -204,7 +204,7 @@ async fn an_event_that_commits_late_is_neither_skipped_nor_told_twice() {
     // This transaction and its event are the oldest, and commit last.
     let mut late = fleet.store.pool().begin().await.unwrap();
     sqlx::query(
-        "insert into touchline.events (organisation_id, type, data) values ($1, 'upload.completed', '{\"filename\": \"a\"}')",
+        "insert into touchline.events (organisation_id, type, data) values ($1, 'upload.completed', '{\"upload_id\": \"u1\"}')",
     )
     .bind(ours)
     .execute(&mut *late)
