@@ -28,6 +28,7 @@ pub mod secret_key;
 pub mod signing;
 mod source;
 pub mod uploads;
+mod webhooks;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,6 +49,7 @@ use utoipa::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
+pub(crate) use jobs::Job;
 pub use scope::Scope;
 pub use signing::{BadToken, Signer};
 
@@ -56,6 +58,7 @@ use problem::Problem;
 use rates::Rates;
 
 use crate::dispatch::repeat;
+use crate::webhooks::guard::Guard;
 
 /// Largest body of a request, in bytes. Media goes to the store itself.
 const MAX_BODY: usize = 256 << 10;
@@ -74,6 +77,8 @@ pub struct Api {
     callers: Callers,
     rates: Rates,
     feed: events::Feed,
+    /// Where webhooks may lead.
+    webhooks: Guard,
 }
 
 /// What handlers share.
@@ -103,6 +108,7 @@ impl Api {
             callers: Callers::new(store.clone(), tokens),
             rates: Rates::new(config.api.requests_per_second),
             feed: events::Feed::new(store.clone()),
+            webhooks: Guard::new(&config.webhooks).map_err(failed)?,
             signer: Signer::new(secret),
             config: config.clone(),
             store,
@@ -153,7 +159,8 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(playback::routes())
         .merge(clips::routes())
         .merge(events::routes())
-        .merge(fleet_view::routes());
+        .merge(fleet_view::routes())
+        .merge(webhooks::routes());
     let (guarded, mut document) =
         OpenApiRouter::with_openapi(Document::openapi()).nest("/v1", resources).split_for_parts();
     let (open, described) = OpenApiRouter::new().nest("/v1", playback::open_routes()).split_for_parts();

@@ -17,6 +17,7 @@ use crate::publisher::Publisher;
 use crate::routing::{self, RegionView};
 use crate::scaling::uploads::ComingUploads;
 use crate::scaling::{self, Scaler};
+use crate::webhooks::Webhooks;
 
 /// Chunks that one turn releases at most.
 const RELEASE_BATCH: u32 = 200;
@@ -24,6 +25,9 @@ const RELEASE_BATCH: u32 = 200;
 const RELAY_BATCH: usize = 200;
 /// A worker counts as alive for this many heartbeats.
 const ALIVE_HEARTBEATS: f64 = 4.0;
+
+/// How long an end waits for deliveries that were begun.
+const LAST_DELIVERIES: Duration = Duration::from_secs(3);
 
 /// Why a turn failed; the next one may not.
 #[derive(Debug, thiserror::Error)]
@@ -66,6 +70,8 @@ pub struct Dispatcher {
     pub patience: Patience,
     /// Machines, when the configuration describes them.
     pub scaler: Option<Scaler>,
+    /// Tells receivers of what happened.
+    pub webhooks: Webhooks,
     publisher: Publisher,
     /// Regions whose queue was asked and when, so that a dead one is not asked at every turn.
     asked: Mutex<HashMap<String, Instant>>,
@@ -93,6 +99,7 @@ impl Dispatcher {
         }
         let patience = Patience { resend_after: Duration::from_secs_f64(config.timing.resend), ..Patience::default() };
         Ok(Self {
+            webhooks: Webhooks::new(store.clone(), &config.webhooks)?,
             publisher: Publisher::new(store.clone(), objects.clone()),
             store,
             regions,
@@ -294,6 +301,22 @@ impl Dispatcher {
         self.publisher.turn().await
     }
 
+    /// Makes deliveries of what happened, for the webhooks that asked for it. Gives how many events were read.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn fan_out_once(&self) -> Result<usize, DispatchError> {
+        Ok(self.webhooks.fan_out_once().await?)
+    }
+
+    /// Begins the deliveries that are due. Gives how many.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn deliver_webhooks_once(&self) -> Result<usize, DispatchError> {
+        Ok(self.webhooks.deliver_once().await?)
+    }
+
     /// Runs all loops until `stop`.
     pub async fn run(self: Arc<Self>, stop: watch::Receiver<bool>) {
         let every = |seconds: f64| Duration::from_secs_f64(seconds);
@@ -316,11 +339,20 @@ impl Dispatcher {
                     scaler.run(stop.clone()).await;
                 }
             },
+            repeat(&stop, "webhooks: fan-out", every(0.25), || async { Ok(self.fan_out_once().await? > 0) }),
+            repeat(&stop, "webhooks: deliveries", every(0.25), || async {
+                Ok(self.deliver_webhooks_once().await? > 0)
+            }),
+            repeat(&stop, "webhooks: progress", every(2.0), || async {
+                self.webhooks.fan_out_progress_once().await?;
+                Ok(false)
+            }),
             repeat(&stop, "retention", every(3600.0), || async {
                 crate::sweep::sweep_once(&self.store, &self.objects, &crate::sweep::Retention::default()).await?;
                 Ok(false)
             }),
         );
+        self.webhooks.settle(LAST_DELIVERIES).await;
     }
 }
 

@@ -1,8 +1,8 @@
 //! The dispatcher: takes jobs, releases their chunks to regional queues, rescues what was lost, publishes what is done.
 //!
 //! Reading order: [`cli`] and [`commands`] → [`dispatch`] (the loops, each a `*_once`) → [`routing`] and [`pace`]
-//! (decisions, pure) → [`publisher`] → [`scaling`] (machines) → [`why`] → [`api`] (HTTP) → [`pages`] (what people see of it in
-//! a browser) → [`local`] (the whole fleet on one machine).
+//! (decisions, pure) → [`publisher`] → [`scaling`] (machines) → [`webhooks`] → [`why`] → [`api`] (HTTP) → [`pages`] (what people see of
+//! it in a browser) → [`local`] (the whole fleet on one machine).
 
 pub mod api;
 pub mod cli;
@@ -18,4 +18,5 @@ pub mod routing;
 pub mod scaling;
 pub mod sweep;
 pub mod upload;
+pub mod webhooks;
 pub mod why;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::config::{ApiConfig, Config, ConfigError, DatabaseConfig, RegionConfig, Timing};
+use fleet::config::{ApiConfig, Config, ConfigError, DatabaseConfig, RegionConfig, Timing, WebhooksConfig};
 use fleet::store::{Store, StoreError, StoreOptions};
 use tokio::sync::watch;
 
@@ -222,6 +222,7 @@ async fn operate(
             resend: (args.heartbeat * 15.0).min(3600.0),
         },
         capacity: None,
+        webhooks: WebhooksConfig::local(),
     };
     let store = config.store("touchline-dispatcher")?;
     store.migrate().await?;

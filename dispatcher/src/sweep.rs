@@ -22,12 +22,14 @@ pub struct Retention {
     pub uploads: Duration,
     /// Decisions on capacity and failed launches: two weeks. Instances stay, as they were paid for.
     pub decisions: Duration,
+    /// The log of webhooks' deliveries: 30 days.
+    pub deliveries: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(24 * 3600);
-        Self { rows: DAY * 30, orphans: DAY, uploads: DAY * 15, decisions: DAY * 14 }
+        Self { rows: DAY * 30, orphans: DAY, uploads: DAY * 15, deliveries: DAY * 30, decisions: DAY * 14 }
     }
 }
 
@@ -40,6 +42,8 @@ pub struct Swept {
     pub objects: u64,
     /// Uploads in parts.
     pub uploads: u64,
+    /// Deliveries of webhooks.
+    pub deliveries: u64,
 }
 
 /// Deletes what is kept no longer.
@@ -60,8 +64,9 @@ pub async fn sweep_once(
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
     store.prune_capacity(retention.decisions).await?;
     swept.uploads = objects.abort_stale_uploads(retention.uploads).await?;
+    swept.deliveries = store.delete_old_deliveries(retention.deliveries, 10_000).await?;
     if swept != Swept::default() {
-        tracing::info!(swept.jobs, swept.objects, swept.uploads, "swept");
+        tracing::info!(swept.jobs, swept.objects, swept.uploads, swept.deliveries, "swept");
     }
     Ok(swept)
 }

@@ -48,6 +48,9 @@ pub struct Config {
     /// Capacity that the dispatcher starts and ends; without it workers come and go by other hands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityConfig>,
+    /// Where webhooks may be delivered to.
+    #[serde(default)]
+    pub webhooks: WebhooksConfig,
 }
 
 /// The database.
@@ -73,6 +76,32 @@ pub struct RegionConfig {
     /// URL of the SQS queue's dead-letter queue.
     #[serde(default)]
     pub dead_letters: Option<String>,
+}
+
+/// Where webhooks may be delivered to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct WebhooksConfig {
+    /// Networks (`10.2.0.0/16`) that may be reached though they are not on the public Internet. None.
+    pub allow: Vec<String>,
+    /// Also `http://`. false.
+    pub http: bool,
+    /// Ports; an empty list means all. 443 and 8443.
+    pub ports: Vec<u16>,
+}
+
+impl Default for WebhooksConfig {
+    fn default() -> Self {
+        Self { allow: Vec::new(), http: false, ports: vec![443, 8443] }
+    }
+}
+
+impl WebhooksConfig {
+    /// Receivers on this machine, for a fleet on one machine.
+    #[must_use]
+    pub fn local() -> Self {
+        Self { allow: vec!["127.0.0.0/8".to_owned(), "::1/128".to_owned()], http: true, ports: Vec::new() }
+    }
 }
 
 /// Times that dispatchers and workers agree on, in seconds.

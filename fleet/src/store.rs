@@ -7,7 +7,7 @@
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
 //! [`capacity`] (machines), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
-//! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`].
+//! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`], [`webhooks`].
 
 pub mod capacity;
 pub mod clips;
@@ -22,6 +22,7 @@ pub mod rescue;
 pub mod retention;
 pub mod tenant;
 pub mod uploads;
+pub mod webhooks;
 pub mod work;
 pub mod workers;
 

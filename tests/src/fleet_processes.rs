@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fleet::config::{ApiConfig, Config, DatabaseConfig, RegionConfig, Timing};
+use fleet::config::{ApiConfig, Config, DatabaseConfig, RegionConfig, Timing, WebhooksConfig};
 use fleet::ladder::Ladder;
 use fleet::state::JobState;
 use fleet::store::Store;
@@ -122,6 +122,7 @@ impl Fleet {
             timing: QUICK,
             capacity: None,
             api: ApiConfig::default(),
+            webhooks: WebhooksConfig::default(),
         };
         let store = config.store("story").expect("the address is one");
         store.migrate().await.expect("the schema can be made");

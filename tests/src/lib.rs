@@ -1,13 +1,16 @@
 //! Support for the stories: the real worker, the real FFmpeg tools, real media.
 
+pub mod api_bench;
 pub mod aws;
 pub mod client;
 pub mod cut;
 pub mod fleet_bench;
 pub mod fleet_processes;
+pub mod interface;
 pub mod local_fleet;
 pub mod moto;
 pub mod promises;
+pub mod receiver;
 pub mod services;
 
 use std::path::{Path, PathBuf};

@@ -344,7 +344,11 @@ fn http_get(port: u16, path: &str) -> Option<String> {
 }
 
 /// A Python environment with what `tests/NAME/requirements.txt` lists, below the target folder; made on first use.
-pub(crate) fn installed(name: &str) -> PathBuf {
+///
+/// # Panics
+/// It cannot be made.
+#[must_use]
+pub fn installed(name: &str) -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let target = root.join("target");
     let venv = target.join(format!("venv-{name}"));

@@ -4,6 +4,12 @@
 
 #[path = "stories/api.rs"]
 mod api;
+#[path = "stories/api_access.rs"]
+mod api_access;
+#[path = "stories/api_document.rs"]
+mod api_document;
+#[path = "stories/api_limits.rs"]
+mod api_limits;
 #[path = "stories/browser.rs"]
 mod browser;
 #[path = "stories/capacity.rs"]
@@ -14,6 +20,8 @@ mod chaos;
 mod coded;
 #[path = "stories/cut_off.rs"]
 mod cut_off;
+#[path = "stories/fairness.rs"]
+mod fairness;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
 #[path = "stories/guard.rs"]
@@ -42,3 +50,5 @@ mod services;
 mod store;
 #[path = "stories/sync.rs"]
 mod sync;
+#[path = "stories/webhooks.rs"]
+mod webhooks;

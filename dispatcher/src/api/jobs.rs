@@ -166,7 +166,7 @@ impl From<JobStateName> for JobState {
 
 impl Job {
     /// A row as clients see it; details for ops only when they ask.
-    pub(super) fn of(row: &JobRow, for_ops: bool) -> Self {
+    pub(crate) fn of(row: &JobRow, for_ops: bool) -> Self {
         let failure = row.failure_code.as_ref().map(|code| Failure {
             code: code.clone(),
             message: row.code().map_or("Something went wrong on our side.", |c| c.for_coach()).to_owned(),

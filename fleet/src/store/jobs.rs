@@ -174,7 +174,7 @@ pub struct ChunkRow {
     pub lease_s: Option<f64>,
 }
 
-const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, \
+pub(super) const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, \
     ladder_name, encoder, upload_id, backend, frame_rate, \
     case when state in ('publishing', 'succeeded') then 1 else coalesce((
         select least(1, sum(case c.state when 'done' then c.seconds

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stories::{ffmpeg, fleet_bench, worker};
+use stories::{api_bench, ffmpeg, fleet_bench, worker};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -25,11 +25,12 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   control   claims, heartbeats and commits a second, with 1 000 to 100 000 chunks queued
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
   spread    a 90-minute match on 4 to 64 workers that pretend to encode, against the ideal
+  api       1 000 listeners and 200 requests/s for --seconds, beside a job that is being encoded
 
 The clip is $TOUCHLINE_BENCH_CLIP, else bench/bbb_1080p24_30s.mp4 of the media set.";
 
-const NAMES: [&str; 10] =
-    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread"];
+const NAMES: [&str; 11] =
+    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api"];
 /// Height, cap in kbit/s.
 const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
 
@@ -54,7 +55,7 @@ fn main() -> ExitCode {
         names = NAMES.map(str::to_owned).to_vec();
     }
     let mut goals = Vec::new();
-    fleet_benchmarks(&mut names, runs, &mut goals);
+    fleet_benchmarks(&mut names, runs, seconds, &mut goals);
     let dir = tempfile::tempdir().expect("a temporary folder");
     if names.is_empty() {
         return verdict(goals);
@@ -79,7 +80,7 @@ fn main() -> ExitCode {
 }
 
 /// Takes the fleet's benchmarks out of the list and runs them.
-fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, goals: &mut Vec<Goal>) {
+fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, seconds: u32, goals: &mut Vec<Goal>) {
     // The kernel ends a started process with the thread that started it: this one.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let dir = tempfile::tempdir().expect("a temporary folder");
@@ -87,6 +88,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, goals: &mut Vec<Goal>) {
         let measured = match name.as_str() {
             "control" => runtime.block_on(fleet_bench::control(runs)),
             "spread" => runtime.block_on(fleet_bench::spread()),
+            "api" => runtime.block_on(api_bench::api(seconds)),
             "soon" => match clip(dir.path(), 30) {
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,
