@@ -30,8 +30,26 @@ const READ_P99_MS: f64 = 50.0;
 const MIX: [Ask; 20] = {
     use Ask::{ClipAndDelete, Job, Jobs, Me, Playback, Playlist, Renditions, Search, Share};
     [
-        Jobs, Job, Playback, Job, ClipAndDelete, Jobs, Job, Playlist, Jobs, Job, Renditions, Jobs, Job, Share, Search, Job,
-        Playback, Jobs, Me, ClipAndDelete,
+        Jobs,
+        Job,
+        Playback,
+        Job,
+        ClipAndDelete,
+        Jobs,
+        Job,
+        Playlist,
+        Jobs,
+        Job,
+        Renditions,
+        Jobs,
+        Job,
+        Share,
+        Search,
+        Job,
+        Playback,
+        Jobs,
+        Me,
+        ClipAndDelete,
     ]
 };
 
@@ -250,7 +268,11 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Value, String> {
     let answer = request.send().await.map_err(|e| format!("{e:?}"))?;
     let status = answer.status();
     let text = answer.text().await.map_err(|e| format!("{e:?}"))?;
-    if status.is_success() { Ok(serde_json::from_str(&text).unwrap_or_default()) } else { Err(format!("{status}: {text}")) }
+    if status.is_success() {
+        Ok(serde_json::from_str(&text).unwrap_or_default())
+    } else {
+        Err(format!("{status}: {text}"))
+    }
 }
 
 /// Listens until it is ended; counts events, and itself when the stream ends before.

@@ -107,7 +107,8 @@ impl Interface {
         let answer = request.send().await.expect("an answer");
         let status = answer.status().as_u16();
         let headers = answer.headers().iter();
-        let headers = headers.map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
+        let headers =
+            headers.map(|(k, v)| (k.to_string(), String::from_utf8_lossy(v.as_bytes()).into_owned())).collect();
         let is_stream = answer.headers().get("content-type").is_some_and(|t| t == "text/event-stream");
         // A stream of events does not end.
         let text = if is_stream { String::new() } else { answer.text().await.expect("a body") };

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stories::fleet_processes::{Fleet, small_ladder};
-use stories::made_clip;
 use stories::interface::{Answer, Interface, TENANT_SCOPES, key};
+use stories::made_clip;
 use stories::services::Postgres;
 use uuid::Uuid;
 
@@ -89,7 +89,10 @@ impl Ours {
                 return *part;
             }
             let resource = parts[i - 1];
-            self.ids.get(resource).map(String::as_str).unwrap_or_else(|| panic!("{operation:?}: make one of {resource}"))
+            self.ids
+                .get(resource)
+                .map(String::as_str)
+                .unwrap_or_else(|| panic!("{operation:?}: make one of {resource}"))
         });
         filled.collect::<Vec<_>>().join("/")
     }
@@ -119,7 +122,8 @@ async fn ours(fleet: &Fleet, interface: &Interface) -> Ours {
     let clip = json!({ "start_s": 1, "end_s": 5, "title": MARK });
     ids.insert("clips", id(&make(&format!("/v1/jobs/{job}/clips"), clip).await));
     ids.insert("jobs", job.to_string());
-    let webhook = json!({ "url": format!("https://example.org/{MARK}"), "events": ["job.cancelled"], "description": MARK });
+    let webhook =
+        json!({ "url": format!("https://example.org/{MARK}"), "events": ["job.cancelled"], "description": MARK });
     let webhook = id(&make("/v1/webhooks", webhook).await);
     ids.insert("deliveries", id(&make(&format!("/v1/webhooks/{webhook}/test"), json!({})).await));
     ids.insert("webhooks", webhook);
@@ -222,7 +226,10 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
         } else {
             assert!((200..300).contains(&answer.status), "{what}: {answer:?}");
             for (resource, id) in &ours.ids {
-                assert!(!answer.text.contains(id.as_str()), "{what} tells another organisation's {resource}: {answer:?}");
+                assert!(
+                    !answer.text.contains(id.as_str()),
+                    "{what} tells another organisation's {resource}: {answer:?}"
+                );
             }
             // What they make themselves bears the word too, but all that looks comes before that.
             assert!(operation.method != "get" || !answer.text.contains(MARK), "{what}: {answer:?}");
@@ -239,7 +246,8 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
         };
         let answer = ask(&interface, operation, &ours.path(operation), Some(&key)).await;
         // The job has ended, the upload lacks its parts, and there is no such worker: beyond the door, that is the answer.
-        let ended = answer.status == 409 && ["cancel", "retry", "focus", "complete"].iter().any(|verb| operation.path.ends_with(verb));
+        let ended = answer.status == 409
+            && ["cancel", "retry", "focus", "complete"].iter().any(|verb| operation.path.ends_with(verb));
         let nobody = answer.status == 404 && operation.path.contains("workers");
         assert!((200..300).contains(&answer.status) || ended || nobody, "{what}: {answer:?}");
     }

@@ -135,11 +135,8 @@ async fn of_the_same_requests_at_the_same_time_one_is_done() {
     let s = served(1000).await;
     let job = json!({ "source": "s3://story/none.mp4" });
     let answers = futures_util::future::join_all((0..20).map(|_| post_with(&s, "race", "/v1/jobs", &job))).await;
-    let ids: BTreeSet<String> = answers
-        .iter()
-        .filter(|a| a.status == 201)
-        .map(|a| a.json()["id"].as_str().unwrap().to_owned())
-        .collect();
+    let ids: BTreeSet<String> =
+        answers.iter().filter(|a| a.status == 201).map(|a| a.json()["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 1, "{answers:?}");
     for answer in answers.iter().filter(|a| a.status != 201) {
         assert_eq!((answer.status, answer.code().as_str()), (409, "idempotency_in_progress"));
