@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, watch};
 
 use crate::publisher::Publisher;
 use crate::routing::{self, RegionView};
+use crate::scaling::uploads::ComingUploads;
 use crate::scaling::{self, Scaler};
 use crate::webhooks::Webhooks;
 
@@ -84,7 +85,11 @@ impl Dispatcher {
     pub async fn new(config: &Config) -> Result<Self, ConfigError> {
         let store = config.store("touchline-dispatcher")?;
         let scaler = match &config.capacity {
-            Some(capacity) => Some(scaling::scaler(capacity, &config.buckets(), &store).await?),
+            Some(capacity) => {
+                let coming = ComingUploads::new(store.clone(), config.clone());
+                let scaler = scaling::scaler(capacity, &config.buckets(), &store).await?;
+                Some(scaler.with_coming(Arc::new(coming)))
+            }
             None => None,
         };
         let objects = config.objects(&config.buckets()).await?;
@@ -275,35 +280,14 @@ impl Dispatcher {
         Ok(lost)
     }
 
-    /// Empties the dead-letter queues: what is in them was received too often without being deleted. The store knows
-    /// better what became of each chunk, so a message is only logged. Gives how many.
+    /// Empties the dead-letter queues of all regions. Gives how many letters there were.
     ///
     /// # Errors
-    /// The store does not answer.
+    /// A queue does not delete.
     pub async fn drain_dead_letters_once(&self) -> Result<usize, DispatchError> {
         let mut drained = 0;
         for region in &self.regions {
-            let Some(dead) = region.queue.dead_letters() else { continue };
-            loop {
-                let received = match dead.receive(MAX_BATCH, Duration::ZERO, Duration::from_secs(60)).await {
-                    Ok(received) if received.is_empty() => break,
-                    Ok(received) => received,
-                    Err(error) => {
-                        tracing::warn!(region = region.name, %error, "dead letters cannot be read");
-                        break;
-                    }
-                };
-                for one in &received {
-                    if let Some(message) = one.message {
-                        tracing::warn!(region = region.name, job.id = %message.job, chunk = message.chunk,
-                            attempt = message.attempt, received = one.receive_count, "dead letter");
-                    }
-                }
-                // A chunk that is still queued is sent again by the rescue; one that kills its holders is given up there.
-                let receipts: Vec<_> = received.into_iter().map(|r| r.receipt).collect();
-                drained += receipts.len();
-                dead.delete(&receipts).await?;
-            }
+            drained += drain_dead_letters(&region.name, &*region.queue).await?;
         }
         Ok(drained)
     }
@@ -369,6 +353,33 @@ impl Dispatcher {
             }),
         );
         self.webhooks.settle(LAST_DELIVERIES).await;
+    }
+}
+
+/// Empties a region's dead-letter queue: what is in it was received too often without being deleted. The store knows better
+/// what became of each chunk, so a message is only logged. Gives how many there were.
+pub(crate) async fn drain_dead_letters(region: &str, queue: &dyn Queue) -> Result<usize, DispatchError> {
+    let Some(dead) = queue.dead_letters() else { return Ok(0) };
+    let mut drained = 0;
+    loop {
+        let received = match dead.receive(MAX_BATCH, Duration::ZERO, Duration::from_secs(60)).await {
+            Ok(received) if received.is_empty() => return Ok(drained),
+            Ok(received) => received,
+            Err(error) => {
+                tracing::warn!(region, %error, "dead letters cannot be read");
+                return Ok(drained);
+            }
+        };
+        for one in &received {
+            if let Some(message) = one.message {
+                tracing::warn!(region, job.id = %message.job, chunk = message.chunk,
+                    attempt = message.attempt, received = one.receive_count, "dead letter");
+            }
+        }
+        // A chunk that is still queued is sent again by the rescue; one that kills its holders is given up there.
+        let receipts: Vec<_> = received.into_iter().map(|r| r.receipt).collect();
+        drained += receipts.len();
+        dead.delete(&receipts).await?;
     }
 }
 

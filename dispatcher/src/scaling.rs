@@ -1,7 +1,7 @@
 //! Capacity from zero and back: what [`capacity`] decides, done to real machines.
 //!
 //! Reading order: [`provider`] (where machines come from: the trait) with [`aws`], [`processes`] and [`simulated`];
-//! [`observe`] (provider and database → one view); `act` (checks again, then does it); [`events`] (spot notices). The
+//! [`observe`] (provider and database → one view; [`overview`] for people); `act` (checks again, then does it); [`events`] (spot notices). The
 //! decision itself is pure and in the crate `capacity`, which the simulator calls too.
 //!
 //! What holds whatever is decided:
@@ -17,12 +17,14 @@ pub mod aws;
 pub mod conformance;
 pub mod events;
 pub mod observe;
+pub mod overview;
 pub mod processes;
 pub mod provider;
 #[doc(hidden)]
 pub mod simulated;
 #[cfg(test)]
 mod tests;
+pub mod uploads;
 
 use std::fmt::Debug;
 use std::sync::Arc;

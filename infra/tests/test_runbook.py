@@ -9,6 +9,7 @@ import yaml
 from cfnlint.decode import cfn_yaml
 
 INFRA = Path(__file__).resolve().parent.parent
+API = INFRA.parent / "dispatcher/src/api"
 OPERATING = (INFRA.parent / "docs/OPERATING.md").read_text()
 
 
@@ -62,6 +63,12 @@ class Runbook(unittest.TestCase):
                 documented.add(f"{beginning}{name}" if name.startswith("_") else name)
         used = {name for text in expressions() for name in re.findall(r"\btouchline_\w+", text)}
         self.assertLessEqual(used, documented)
+
+    def test_documented_metrics_of_a_dispatcher_are_those_that_it_tells(self) -> None:
+        sources = [API / "metrics.rs", *sorted((API / "metrics").glob("*.rs"))]
+        told = {n for s in sources for n in re.findall(r'registry(?:\.register\(|, )"(\w+)", "', s.read_text())}
+        documented = set(re.findall(r"`touchline_(\w+)(?:\{[^`]*\})?`", section(r"Metrics of a dispatcher.*?")))
+        self.assertEqual(documented, told)
 
     def test_dashboards_have_no_address_of_their_own(self) -> None:
         for file in (INFRA / "dashboards").glob("*.json"):

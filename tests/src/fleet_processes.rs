@@ -118,6 +118,7 @@ impl Fleet {
             database: DatabaseConfig { url: Some(database.to_owned()), ..DatabaseConfig::default() },
             regions,
             buckets: Vec::new(),
+            api: ApiConfig::default(),
             timing: QUICK,
             capacity: None,
             api: ApiConfig::default(),

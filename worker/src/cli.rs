@@ -39,6 +39,9 @@ pub enum Verb {
     Probe {
         /// File, `s3://bucket/key` or `https://` address
         input: OsString,
+        /// Run the engine without its sandbox: a hostile file can then do what this process can
+        #[arg(long)]
+        insecure_engine: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -108,7 +111,7 @@ pub struct TranscodeArgs {
 /// Arguments of `run`.
 #[derive(Clone, Debug, clap::Args)]
 pub struct RunArgs {
-    /// Configuration of the fleet (TOML), a file or s3://bucket/key
+    /// Configuration of the fleet (TOML), a file or `s3://bucket/key`
     #[arg(long, value_name = "FILE", env = fleet::config::CONFIG)]
     pub config: PathBuf,
     /// Region to work in

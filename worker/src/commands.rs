@@ -326,10 +326,10 @@ fn print_report(report: &conformance::Report) {
 
 /// `worker probe`.
 #[must_use]
-pub fn probe(input: &OsStr, json: bool) -> ExitCode {
+pub fn probe(input: &OsStr, insecure_engine: bool, json: bool) -> ExitCode {
     let outcome = (|| {
         let input = SourceLocation::from_os(input)?;
-        runtime()?.block_on(transcode::probe(&input))
+        runtime()?.block_on(transcode::probe(&input, insecure_engine))
     })();
     match outcome {
         Ok(facts) if json => {

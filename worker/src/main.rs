@@ -19,7 +19,7 @@ fn main() -> ExitCode {
         },
         Verb::Transcode(args) => commands::transcode(args),
         Verb::Run(args) => commands::run(args),
-        Verb::Probe { input, json } => commands::probe(&input, json),
+        Verb::Probe { input, insecure_engine, json } => commands::probe(&input, insecure_engine, json),
         Verb::Ladders { json } => commands::ladders(json),
         Verb::Sandbox { json } => commands::sandbox(json),
         Verb::Check { folder, json } => commands::check(&folder, json),

@@ -64,13 +64,13 @@ pub async fn transcode(request: Request, sink: Sink, mut cancel: watch::Receiver
     }
 }
 
-/// Looks at a source without encoding.
+/// Looks at a source without encoding; `insecure_engine` does it without a sandbox.
 ///
 /// # Errors
 /// It cannot be read, or is not a film.
-pub async fn probe(input: &SourceLocation) -> Result<SourceFacts, JobError> {
+pub async fn probe(input: &SourceLocation, insecure_engine: bool) -> Result<SourceFacts, JobError> {
     let source = Source::open(input, SourceOptions::default()).await?;
-    probe_with(&mut Engines::default().start(&source).await?, &source).await
+    probe_with(&mut Engines::new(insecure_engine).start(&source).await?, &source).await
 }
 
 pub(crate) async fn probe_with(engine: &mut EngineProcess, source: &Source) -> Result<SourceFacts, JobError> {

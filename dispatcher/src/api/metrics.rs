@@ -1,5 +1,7 @@
 //! Figures of the fleet for Prometheus, read from the database when they are asked for.
 
+mod machines;
+
 use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -70,6 +72,13 @@ pub(super) async fn metrics(State(api): State<Shared>) -> Result<Response, Probl
     single(&mut registry, "oldest_wait_seconds", "How long the longest waiting job has waited for a worker", oldest);
     let listening = i64::try_from(api.feed.listening()).unwrap_or(i64::MAX);
     single(&mut registry, "event_listeners", "Clients that listen to events of this dispatcher", listening);
+
+    machines::register(&mut registry, &api.store).await?;
+    let ended = Family::<JobStateLabel, Gauge>::default();
+    registry.register("jobs_ended_hour", "Jobs that ended within the last hour, by state", ended.clone());
+    for (state, count) in api.store.ended_jobs_by_state(3600.0).await? {
+        ended.get_or_create(&JobStateLabel { state }).set(count);
+    }
 
     let mut text = String::new();
     encode(&mut text, &registry).map_err(|_| Problem::internal())?;

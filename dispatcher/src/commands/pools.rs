@@ -2,32 +2,14 @@
 
 use std::path::Path;
 
-use capacity::moment::Moment;
-use capacity::pools::{Fleet, Pool};
+use capacity::pools::Fleet;
 use fleet::objects::Buckets;
-use fleet::store::capacity::{DecisionRow, EndedRow, InstanceRow, LaunchFailureRow};
-use serde::Serialize;
 use time::OffsetDateTime;
 
 use super::{CommandError, open, print, print_json, tables};
 use crate::cli::FleetArgs;
-use crate::scaling::{observe, read_fleet};
-
-/// A pool, for looking at.
-#[derive(Debug, Serialize)]
-struct PoolRow {
-    pool: String,
-    usd_per_hour: f64,
-    most: u32,
-    booting: usize,
-    idle: usize,
-    busy: usize,
-    draining: usize,
-    /// Why nothing is started there, and for how long.
-    blocked: Option<String>,
-    /// What the provider said last.
-    last_failure: Option<String>,
-}
+use crate::scaling::overview::{self, Known};
+use crate::scaling::read_fleet;
 
 /// Checks a file and shows its pools.
 pub(super) async fn check(file: &Path, json: bool) -> Result<(), CommandError> {
@@ -47,28 +29,14 @@ pub(super) async fn show(args: &FleetArgs, json: bool) -> Result<(), CommandErro
         return Err(CommandError::Usage(reason.to_owned()));
     };
     let fleet = read_fleet(capacity, &config.buckets()).await?;
-    let known = Known {
-        instances: store.instances().await?,
-        failures: store.launch_failures(crate::scaling::REMEMBERED).await?,
-        ended: store.ended_instances(crate::scaling::REMEMBERED).await?,
-        decision: store.decisions(1).await?.pop(),
-    };
+    let known = Known::read(&store, 1).await?;
     show_pools(&fleet, &known, json);
     Ok(())
 }
 
-/// What the database knows of machines.
-#[derive(Debug, Default)]
-struct Known {
-    instances: Vec<InstanceRow>,
-    failures: Vec<LaunchFailureRow>,
-    ended: Vec<EndedRow>,
-    decision: Option<DecisionRow>,
-}
-
 fn show_pools(fleet: &Fleet, known: &Known, json: bool) {
-    let rows: Vec<PoolRow> = fleet.pools.iter().map(|pool| row(fleet, pool, known)).collect();
-    let Known { instances, decision, .. } = known;
+    let rows = overview::pools(fleet, known);
+    let (instances, decision) = (&known.instances, known.decisions.first());
     if json {
         print_json(&serde_json::json!({ "pools": rows, "instances": instances, "decision": decision }));
         return;
@@ -95,28 +63,5 @@ fn show_pools(fleet: &Fleet, known: &Known, json: bool) {
     print(&format!("decided {ago} s ago ({}):", decision.policy));
     for reason in decision.sentences() {
         print(&format!("  - {reason}"));
-    }
-}
-
-fn row(fleet: &Fleet, pool: &Pool, known: &Known) -> PoolRow {
-    use capacity::view::Phase;
-    let own: Vec<_> = known.instances.iter().filter(|i| i.pool == pool.id.as_str()).collect();
-    let count = |phase| own.iter().filter(|i| observe::phase(Some(i), false).0 == phase).count();
-    let quota = fleet.region(&pool.region).and_then(|region| {
-        let ours = region.quotas.iter().find(|q| q.family == pool.family && q.option == pool.option);
-        ours.map(|q| q.vcpu / pool.vcpu.max(1))
-    });
-    let now = Moment::from(OffsetDateTime::now_utc());
-    let block = observe::memory(fleet, &known.failures, &known.ended).block(pool, now);
-    PoolRow {
-        pool: pool.id.to_string(),
-        usd_per_hour: pool.price_per_hour.usd(),
-        most: quota.unwrap_or(0).min(pool.max_instances),
-        booting: count(Phase::Booting),
-        idle: count(Phase::Idle),
-        busy: count(Phase::Busy),
-        draining: count(Phase::Draining),
-        blocked: block.map(|b| format!("{} for {:.0} s", b.kind, b.until.since_s(now))),
-        last_failure: known.failures.iter().rev().find(|f| f.pool == pool.id.as_str()).map(|f| f.message.clone()),
     }
 }

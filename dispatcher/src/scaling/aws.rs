@@ -182,7 +182,7 @@ impl Capacity for AwsCapacity {
         Ok(failed
             .map(|activity| {
                 let message = activity.status_message().unwrap_or_default().to_owned();
-                let at = activity.end_time().or(activity.start_time());
+                let at = activity.end_time().or_else(|| activity.start_time());
                 LaunchFailure {
                     try_id: activity.activity_id().unwrap_or_default().to_owned(),
                     kind: failures::classify(&message),

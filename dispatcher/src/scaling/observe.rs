@@ -184,7 +184,7 @@ pub(super) fn job_work(fleet: &Fleet, job: &OpenJob) -> JobWork {
     };
     JobWork {
         job: job.id,
-        region: region.or(fleet.regions.first()).map_or_else(|| RegionName::from(""), |r| r.name.clone()),
+        region: region.or_else(|| fleet.regions.first()).map_or_else(|| RegionName::from(""), |r| r.name.clone()),
         total_s: total_s.max(least),
         left_s: left_s.max(least),
         chunks: job.chunks,

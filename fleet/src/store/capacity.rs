@@ -1,5 +1,6 @@
 //! Machines: instances and their workers, launches that failed, decisions, and whose turn it is to decide.
 
+mod figures;
 mod instances;
 mod work;
 
@@ -9,6 +10,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use figures::{FailureCount, Spend};
 pub use instances::{DrainReason, EndedRow, InstanceRow, SeenInstance};
 pub use work::{Encoded, OpenJob};
 

@@ -5,6 +5,8 @@
 
 mod upkeep;
 
+pub use upkeep::UploadUnderWay;
+
 use sqlx::types::Json;
 use sqlx::{PgConnection, Row};
 use time::OffsetDateTime;

@@ -20,7 +20,7 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   copy      CPU seconds with the source rendition copied, against the usual command encoding it
   overhead  share of CPU outside decoding and x264
   bytes     size of each rendition against the hand-tuned command (and VMAF with TOUCHLINE_VMAF_FFMPEG)
-  sandbox   CPU seconds and start of an engine, locked in against not
+  sandbox   CPU of a job and of an engine's start, locked in against not
   memory    peak memory for a 60-minute against a 5-minute source
   control   claims, heartbeats and commits a second, with 1 000 to 100 000 chunks queued
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
@@ -361,15 +361,19 @@ impl Bench {
         goals.push(Goal { name: "sandbox-cpu".into(), ratio: costs[1].cpu / costs[0].cpu, limit: 1.02 });
         let (mut open, mut locked) = (Vec::new(), Vec::new());
         for _ in 0..self.runs * 10 {
-            open.push(start_ms("none"));
-            locked.push(start_ms("both"));
+            open.push(start("none"));
+            locked.push(start("both"));
         }
-        let (open, locked) = (median(open), median(locked));
-        println!(
-            "\nan engine is ready after (median of {})\n  open {open:.1} ms   locked {locked:.1} ms",
-            self.runs * 10
-        );
-        goals.push(Goal { name: "sandbox-start-ms-more".into(), ratio: locked - open, limit: 5.0 });
+        let of = |starts: &[Cost]| {
+            let cpu = median(starts.iter().map(|c| c.cpu * 1000.0).collect());
+            (cpu, median(starts.iter().map(|c| c.wall * 1000.0).collect()))
+        };
+        println!("\nan engine until it is ready (median of {})", self.runs * 10);
+        let (open, locked) = (of(&open), of(&locked));
+        for (name, (cpu, wall)) in [("open", open), ("locked", locked)] {
+            println!("  {name:<10} cpu {cpu:>7.2} ms   wall {wall:>7.2} ms");
+        }
+        goals.push(Goal { name: "sandbox-start-ms-more".into(), ratio: locked.0 - open.0, limit: 5.0 });
     }
 
     fn memory(&self, goals: &mut Vec<Goal>) {
@@ -420,8 +424,8 @@ impl Bench {
     }
 }
 
-/// Milliseconds from starting an engine with these locks until it says that it is ready.
-fn start_ms(layers: &str) -> f64 {
+/// What it takes from starting an engine with these locks until it says that it is ready.
+fn start(layers: &str) -> Cost {
     let (source, theirs) = UnixStream::pair().expect("a socket pair");
     let (mut control, their_control) = UnixStream::pair().expect("a socket pair");
     let started = Instant::now();
@@ -434,10 +438,13 @@ fn start_ms(layers: &str) -> f64 {
         .spawn()
         .expect("the worker starts");
     control.read_exact(&mut [0; 8]).expect("an engine that says that it is ready");
-    let took = started.elapsed().as_secs_f64() * 1000.0;
+    let wall = started.elapsed().as_secs_f64();
+    // Nanoseconds on a processor; unlike the time that passed, a busy machine leaves them nearly alone.
+    let times = std::fs::read_to_string(format!("/proc/{}/schedstat", engine.id())).expect("a kernel with schedstat");
+    let on_cpu = times.split_whitespace().next().and_then(|n| n.parse::<f64>().ok()).expect("a number");
     drop((source, control));
     engine.wait().expect("a child can be waited for");
-    took
+    Cost { cpu: on_cpu / 1e9, wall }
 }
 
 fn folder_bytes(folder: &Path) -> f64 {

@@ -202,4 +202,25 @@ impl Store {
         transaction.commit().await?;
         Ok(true)
     }
+
+    /// What instances cost since a moment, in millionths of a US dollar: all of it, and that for time without a worker or
+    /// without one that took work.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn cost_since(&self, from: OffsetDateTime) -> Result<(i64, i64), StoreError> {
+        Ok(self
+            .query_as(
+                "with spans as (
+                    select price_micros, greatest(seen_at, $1) as began, coalesce(ended_at, now()) as ended,
+                        coalesce(ready_at, ended_at, now()) as ready
+                    from touchline.instances where coalesce(ended_at, now()) > $1)
+                 select coalesce(sum(price_micros * extract(epoch from ended - began) / 3600), 0)::bigint,
+                    coalesce(sum(price_micros * greatest(0, extract(epoch from least(ready, ended) - began)) / 3600), 0)::bigint
+                 from spans",
+            )
+            .bind(from)
+            .fetch_one(&self.pool)
+            .await?)
+    }
 }

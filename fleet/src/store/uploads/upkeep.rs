@@ -70,3 +70,39 @@ impl Store {
         Ok(self.query_as(sql).bind(seconds(age)).bind(i64::from(limit)).fetch_all(&self.pool).await?)
     }
 }
+
+/// An upload in progress whose completion starts a job.
+#[derive(Clone, Debug, PartialEq, sqlx::FromRow)]
+pub struct UploadUnderWay {
+    /// Where the object comes to lie.
+    pub source: String,
+    /// Size of the file in bytes.
+    pub size_bytes: i64,
+    /// Bytes that had arrived when somebody last asked.
+    pub received_bytes: i64,
+    /// Seconds from its beginning to that moment.
+    pub took_s: f64,
+    /// Seconds since that moment.
+    pub since_s: f64,
+}
+
+impl Store {
+    /// Uploads that progressed within the last minutes and whose completion starts a job.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn uploads_under_way(&self, within: Duration) -> Result<Vec<UploadUnderWay>, StoreError> {
+        Ok(self
+            .query_as(
+                "select source, size_bytes, received_bytes, extract(epoch from progressed_at - created_at)::float8 as took_s,
+                    extract(epoch from now() - progressed_at)::float8 as since_s
+                 from touchline.uploads
+                 where state in ('open', 'completing') and job_request is not null
+                    and progressed_at > now() - make_interval(secs => $1)
+                 order by created_at limit 1000",
+            )
+            .bind(seconds(within))
+            .fetch_all(&self.pool)
+            .await?)
+    }
+}
