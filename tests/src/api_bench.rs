@@ -6,9 +6,11 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
+use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::client::Client;
 use crate::fleet_bench::Measured;
 use crate::fleet_processes::{Fleet, Process, small_ladder};
 use crate::interface::{Interface, TENANT_SCOPES, key};
@@ -74,7 +76,7 @@ impl Ask {
 
 /// One organisation's part in the load.
 struct Club {
-    key: String,
+    client: Client,
     /// A job that can be watched.
     job: Uuid,
     /// Its growing playlist.
@@ -108,7 +110,7 @@ pub async fn api(seconds: u32) -> Vec<Measured> {
     let listeners: Vec<_> = (0..LISTENERS)
         .map(|n| {
             let club = &clubs[n % ORGANISATIONS];
-            tokio::spawn(listen(interface.request("get", "/v1/events", Some(&club.key)), heard.clone(), lost.clone()))
+            tokio::spawn(listen(club.client.request(Method::GET, "/events"), heard.clone(), lost.clone()))
         })
         .collect();
     while listening(&interface).await < LISTENERS {
@@ -116,13 +118,13 @@ pub async fn api(seconds: u32) -> Vec<Measured> {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     // Caches fill and connections are made before anything is measured.
-    drop(load(&interface, &clubs, Duration::from_secs(5)).await);
+    drop(load(&clubs, Duration::from_secs(5)).await);
     let before = resident_mib(&dispatcher);
     let third = Duration::from_secs_f64(f64::from(seconds) / 3.0);
     let mut outcome = Outcome::default();
     let mut memory = Vec::new();
     for _ in 0..3 {
-        let part = load(&interface, &clubs, third).await;
+        let part = load(&clubs, third).await;
         outcome.reads.extend(part.reads);
         outcome.writes.extend(part.writes);
         outcome.errors.extend(part.errors);
@@ -182,13 +184,13 @@ async fn clubs(fleet: &Fleet, interface: &Interface) -> Vec<Club> {
     for n in 0..ORGANISATIONS {
         let organisation = fleet.store.ensure_organisation(&format!("club {n}"), 1).await.expect("an organisation");
         history(fleet, organisation).await;
-        let key = key(&fleet.store, organisation, &TENANT_SCOPES).await;
+        let client = interface.client(&key(&fleet.store, organisation, &TENANT_SCOPES).await);
         let source = if n == 0 { &long } else { &base };
         let job = fleet.submit_for(organisation, source, &small_ladder()).await;
         fleet.wait(job, "playable", Duration::from_secs(300), |row| row.watchable_ms >= 12_000).await;
-        let playback = interface.get(&key, &format!("/v1/jobs/{job}/playback")).await.json();
+        let playback = client.get(&format!("/jobs/{job}/playback")).await.1;
         let playlist = playback["watch_url"].as_str().expect("it can be watched").to_owned();
-        clubs.push(Club { key, job, playlist });
+        clubs.push(Club { client, job, playlist });
     }
     clubs
 }
@@ -211,7 +213,7 @@ async fn history(fleet: &Fleet, organisation: Uuid) {
 }
 
 /// Sends requests at a steady rate, whether or not earlier ones were answered: who is slow is not spared.
-async fn load(interface: &Interface, clubs: &Arc<Vec<Club>>, time: Duration) -> Outcome {
+async fn load(clubs: &Arc<Vec<Club>>, time: Duration) -> Outcome {
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let started = Instant::now();
     let number = RATE * time.as_secs().max(1);
@@ -219,11 +221,11 @@ async fn load(interface: &Interface, clubs: &Arc<Vec<Club>>, time: Duration) -> 
     for n in 0..number {
         let due = started + Duration::from_micros(n * 1_000_000 / RATE);
         tokio::time::sleep_until(due.into()).await;
-        let (interface, clubs, outcome) = (interface.clone(), clubs.clone(), outcome.clone());
+        let (clubs, outcome) = (clubs.clone(), outcome.clone());
         asked.push(tokio::spawn(async move {
             let place = usize::try_from(n).unwrap_or(0);
             let what = MIX[place % MIX.len()];
-            let answer = ask(&interface, &clubs[place / MIX.len() % ORGANISATIONS], what).await;
+            let answer = ask(&clubs[place / MIX.len() % ORGANISATIONS], what).await;
             let ms = due.elapsed().as_secs_f64() * 1000.0;
             let mut outcome = outcome.lock().expect("no request panics");
             match answer {
@@ -239,32 +241,32 @@ async fn load(interface: &Interface, clubs: &Arc<Vec<Club>>, time: Duration) -> 
     std::mem::take(&mut *outcome.lock().expect("no request panics"))
 }
 
-async fn ask(interface: &Interface, club: &Club, what: Ask) -> Result<(), String> {
-    let job = format!("/v1/jobs/{}", club.job);
-    let post = async |path: String, body: Value| -> Result<Value, String> {
-        let request = interface.request("post", &path, Some(&club.key)).header("content-type", "application/json");
-        read(request.body(body.to_string())).await
-    };
+async fn ask(club: &Club, what: Ask) -> Result<(), String> {
+    let job = format!("/jobs/{}", club.job);
+    let post = async |path: String, body: Value| read(club.client.request(Method::POST, &path).json(&body)).await;
     let path = match what {
-        Ask::Jobs => "/v1/jobs".to_owned(),
-        Ask::Search => "/v1/jobs?q=match%204&limit=20".to_owned(),
+        Ask::Jobs => "/jobs".to_owned(),
+        Ask::Search => "/jobs?q=match%204&limit=20".to_owned(),
         Ask::Job => job,
         Ask::Playback => job + "/playback",
-        Ask::Playlist => club.playlist.clone(),
+        Ask::Playlist => {
+            let (status, text) = club.client.fetch(&club.playlist).await;
+            return if status.is_success() { Ok(()) } else { Err(format!("{status}: {text}")) };
+        }
         Ask::Renditions => job + "/renditions",
-        Ask::Me => "/v1/me".to_owned(),
+        Ask::Me => "/me".to_owned(),
         Ask::Share => return post(job + "/share", json!({})).await.map(drop),
         Ask::ClipAndDelete => {
             let clip = post(job + "/clips", json!({ "start_s": 1, "end_s": 9, "title": "goal" })).await?;
-            let path = format!("/v1/clips/{}", clip["id"].as_str().unwrap_or_default());
-            return read(interface.request("delete", &path, Some(&club.key))).await.map(drop);
+            let path = format!("/clips/{}", clip["id"].as_str().unwrap_or_default());
+            return read(club.client.request(Method::DELETE, &path)).await.map(drop);
         }
     };
-    read(interface.request("get", &path, Some(&club.key))).await.map(drop)
+    read(club.client.request(Method::GET, &path)).await.map(drop)
 }
 
 /// The answer's body, when it is a good one.
-async fn read(request: reqwest::RequestBuilder) -> Result<Value, String> {
+async fn read(request: RequestBuilder) -> Result<Value, String> {
     let answer = request.send().await.map_err(|e| format!("{e:?}"))?;
     let status = answer.status();
     let text = answer.text().await.map_err(|e| format!("{e:?}"))?;
@@ -276,7 +278,7 @@ async fn read(request: reqwest::RequestBuilder) -> Result<Value, String> {
 }
 
 /// Listens until it is ended; counts events, and itself when the stream ends before.
-async fn listen(request: reqwest::RequestBuilder, heard: Arc<AtomicU64>, lost: Arc<AtomicU64>) {
+async fn listen(request: RequestBuilder, heard: Arc<AtomicU64>, lost: Arc<AtomicU64>) {
     if let Ok(mut answer) = request.send().await
         && answer.status().is_success()
     {
@@ -290,7 +292,7 @@ async fn listen(request: reqwest::RequestBuilder, heard: Arc<AtomicU64>, lost: A
 
 /// How many listen, as the dispatcher's metrics say.
 async fn listening(interface: &Interface) -> usize {
-    let metrics = interface.send(interface.request("get", "/metrics", None)).await.text;
+    let metrics = interface.client("").fetch("/metrics").await.1;
     let line = metrics.lines().find_map(|l| l.strip_prefix("touchline_event_listeners "));
     line.and_then(|n| n.trim().parse().ok()).unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! A client of the HTTP interface, for stories.
 
-use reqwest::{Method, Response, StatusCode};
+use reqwest::header::HeaderMap;
+use reqwest::{Method, RequestBuilder, Response, StatusCode};
 use serde_json::Value;
 
 /// One key at one dispatcher.
@@ -19,15 +20,19 @@ impl Client {
         Self { http: reqwest::Client::new(), server: server.to_owned(), key: key.trim().to_owned() }
     }
 
+    /// A request to a path below `/v1`, to be completed and sent.
+    #[must_use]
+    pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}/v1{path}", self.server));
+        if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }
+    }
+
     /// Sends a request to a path below `/v1`, with headers.
     ///
     /// # Panics
     /// The dispatcher does not answer.
     pub async fn send(&self, method: Method, path: &str, body: Option<Value>, headers: &[(&str, &str)]) -> Response {
-        let mut request = self.http.request(method, format!("{}/v1{path}", self.server));
-        if !self.key.is_empty() {
-            request = request.bearer_auth(&self.key);
-        }
+        let mut request = self.request(method, path);
         if let Some(body) = body {
             request = request.json(&body);
         }
@@ -62,6 +67,49 @@ impl Client {
         let answer = self.http.get(url).send().await.expect("an answer");
         let status = answer.status();
         (status, String::from_utf8_lossy(&answer.bytes().await.expect("a body")).into_owned())
+    }
+}
+
+/// An answer, read to its end.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status.
+    pub status: u16,
+    /// Headers.
+    pub headers: HeaderMap,
+    /// Body; empty for a stream of events, which does not end.
+    pub text: String,
+}
+
+impl Answer {
+    /// Sends a request and reads what is answered.
+    ///
+    /// # Panics
+    /// There is no answer.
+    pub async fn to(request: RequestBuilder) -> Self {
+        let answer = request.send().await.expect("an answer");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let is_stream = headers.get("content-type").is_some_and(|kind| kind == "text/event-stream");
+        let text = if is_stream { String::new() } else { answer.text().await.expect("a body") };
+        Self { status, headers, text }
+    }
+
+    /// A header; empty when it is missing.
+    #[must_use]
+    pub fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The body; null when it is not JSON.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_default()
+    }
+
+    /// The stable code of a problem.
+    #[must_use]
+    pub fn code(&self) -> String {
+        self.json()["code"].as_str().unwrap_or_default().to_owned()
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use stories::client::{Answer, Client};
 use stories::fleet_processes::{Fleet, small_ladder};
-use stories::interface::{Answer, Interface, TENANT_SCOPES, key};
+use stories::interface::{Interface, SOURCE, TENANT_SCOPES, key};
 use stories::made_clip;
 use stories::services::Postgres;
 use uuid::Uuid;
@@ -63,7 +65,7 @@ fn body(operation: &Operation) -> Value {
         "keys" | "organisations/{id}/keys" => json!({ "name": MARK, "scopes": ["keys"] }),
         "organisations" => json!({ "name": format!("club {}", Uuid::now_v7()) }),
         "organisations/{id}" => json!({ "weight": 1 }),
-        "jobs" => json!({ "source": "s3://story/none.mp4", "title": MARK }),
+        "jobs" => json!({ "source": SOURCE, "title": MARK }),
         "jobs/{id}/focus" => json!({ "at_s": 1 }),
         "jobs/{id}/clips" => json!({ "start_s": 0, "end_s": 2, "title": MARK }),
         "uploads" => json!({ "filename": format!("{MARK}.mp4"), "size_bytes": 6_000_000 }),
@@ -100,16 +102,16 @@ impl Ours {
 
 async fn ours(fleet: &Fleet, interface: &Interface) -> Ours {
     let organisation = fleet.store.ensure_organisation(MARK, 1).await.unwrap();
-    let all = key(&fleet.store, organisation, &TENANT_SCOPES).await;
+    let client = interface.client(&key(&fleet.store, organisation, &TENANT_SCOPES).await);
     let make = async |path: &str, body: Value| -> Value {
-        let answer = interface.call(&all, "post", path, &body).await;
-        assert!((200..300).contains(&answer.status), "{path}: {answer:?}");
-        answer.json()
+        let (status, made) = client.post(path, body).await;
+        assert!(status.is_success(), "{path}: {status} {made}");
+        made
     };
     let id = |value: &Value| value["id"].as_str().unwrap().to_owned();
     let mut ids = BTreeMap::new();
     ids.insert("organisations", organisation.to_string());
-    ids.insert("keys", id(&make("/v1/keys", json!({ "name": MARK, "scopes": ["keys"] })).await));
+    ids.insert("keys", id(&make("/keys", json!({ "name": MARK, "scopes": ["keys"] })).await));
     let clip = made_clip(fleet.dir.path(), 12).display().to_string();
     let job = fleet.submit_for(organisation, &clip, &small_ladder()).await;
     sqlx::query("update touchline.jobs set title = $2 where id = $1")
@@ -120,26 +122,24 @@ async fn ours(fleet: &Fleet, interface: &Interface) -> Ours {
         .unwrap();
     fleet.succeeded(job, Duration::from_secs(180)).await;
     let clip = json!({ "start_s": 1, "end_s": 5, "title": MARK });
-    ids.insert("clips", id(&make(&format!("/v1/jobs/{job}/clips"), clip).await));
+    ids.insert("clips", id(&make(&format!("/jobs/{job}/clips"), clip).await));
     ids.insert("jobs", job.to_string());
     let webhook =
         json!({ "url": format!("https://example.org/{MARK}"), "events": ["job.cancelled"], "description": MARK });
-    let webhook = id(&make("/v1/webhooks", webhook).await);
-    ids.insert("deliveries", id(&make(&format!("/v1/webhooks/{webhook}/test"), json!({})).await));
+    let webhook = id(&make("/webhooks", webhook).await);
+    ids.insert("deliveries", id(&make(&format!("/webhooks/{webhook}/test"), json!({})).await));
     ids.insert("webhooks", webhook);
     ids.insert("shared", "no-token".to_owned());
     ids.insert("workers", Uuid::now_v7().to_string());
     let upload = json!({ "filename": format!("{MARK}.mp4"), "size_bytes": 6_000_000 });
-    ids.insert("uploads", id(&make("/v1/uploads", upload).await));
+    ids.insert("uploads", id(&make("/uploads", upload).await));
     Ours { organisation, ids }
 }
 
-async fn ask(interface: &Interface, operation: &Operation, path: &str, key: Option<&str>) -> Answer {
-    let request = interface.request(&operation.method, path, key);
-    if operation.method == "get" {
-        return interface.send(request).await;
-    }
-    interface.send(request.header("content-type", "application/json").body(body(operation).to_string())).await
+async fn ask(client: &Client, operation: &Operation, path: &str) -> Answer {
+    let method = Method::from_bytes(operation.method.to_ascii_uppercase().as_bytes()).unwrap();
+    let request = client.request(method, path.strip_prefix("/v1").unwrap());
+    Answer::to(if operation.method == "get" { request } else { request.json(&body(operation)) }).await
 }
 
 /// What an organisation's rows hold, but for what is noted when a key is used or a delivery tried.
@@ -166,8 +166,8 @@ async fn snapshot(fleet: &Fleet, organisation: Uuid) -> Vec<String> {
 /// A problem with its code, and the same request id in body and header.
 fn assert_refused(answer: &Answer, status: u16, code: &str, what: &str) {
     assert_eq!((answer.status, answer.code().as_str()), (status, code), "{what}: {answer:?}");
-    assert_eq!(answer.headers["content-type"], "application/problem+json", "{what}");
-    assert_eq!(answer.json()["request_id"].as_str(), Some(answer.headers["x-request-id"].as_str()), "{what}");
+    assert_eq!(answer.header("content-type"), "application/problem+json", "{what}");
+    assert_eq!(answer.json()["request_id"].as_str(), Some(answer.header("x-request-id")), "{what}");
     assert!(!answer.text.contains(MARK), "{what}: {answer:?}");
 }
 
@@ -178,15 +178,17 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
     let _dispatcher = fleet.dispatcher();
     let _worker = fleet.worker("local", &[]);
     interface.ready(&fleet).await;
-    let document = interface.send(interface.request("get", "/v1/openapi.json", None)).await.json();
+    let nobody = interface.client("");
+    let document = Answer::to(nobody.request(Method::GET, "/openapi.json")).await.json();
     let operations = operations(&document);
     assert!(operations.len() > 30, "the document lists the routes: {}", operations.len());
     let ours = ours(&fleet, &interface).await;
     let theirs = fleet.store.ensure_organisation("theirs", 1).await.unwrap();
-    let foreign = key(&fleet.store, theirs, &TENANT_SCOPES).await;
+    let foreign_key = key(&fleet.store, theirs, &TENANT_SCOPES).await;
+    let foreign = interface.client(&foreign_key);
     let mut single = BTreeMap::new();
     for scope in TENANT_SCOPES.iter().chain(["ops"].iter()) {
-        single.insert(*scope, key(&fleet.store, ours.organisation, &[scope]).await);
+        single.insert(*scope, interface.client(&key(&fleet.store, ours.organisation, &[scope]).await));
     }
     let withdrawn = key(&fleet.store, ours.organisation, &TENANT_SCOPES).await;
     sqlx::query("update touchline.api_keys set revoked_at = now() where prefix = $1")
@@ -200,25 +202,25 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
         .execute(fleet.store.pool())
         .await
         .unwrap();
-    let wrong_secret = format!("{}_{}", &foreign[..15], "a".repeat(43));
-    let strangers = [withdrawn.as_str(), &expired, &wrong_secret, "tl_", "not a key", "eyJhbGciOiJub25lIn0.e30."];
+    let wrong_secret = format!("{}_{}", &foreign_key[..15], "a".repeat(43));
+    let strangers = ["", &withdrawn, &expired, &wrong_secret, "tl_", "not a key", "eyJhbGciOiJub25lIn0.e30."];
+    let strangers = strangers.map(|key| interface.client(key));
 
     let before = snapshot(&fleet, ours.organisation).await;
     for operation in operations.iter().filter(|o| !o.open) {
         let what = format!("{} {}", operation.method, operation.path);
         let path = ours.path(operation);
-        assert_refused(&ask(&interface, operation, &path, None).await, 401, "unauthorized", &what);
-        for stranger in strangers {
-            assert_refused(&ask(&interface, operation, &path, Some(stranger)).await, 401, "unauthorized", &what);
+        for stranger in &strangers {
+            assert_refused(&ask(stranger, operation, &path).await, 401, "unauthorized", &what);
         }
         let needed = scope_of(operation);
-        for (scope, key) in &single {
+        for (scope, client) in &single {
             if needed.is_some_and(|needed| needed != *scope) {
-                let answer = ask(&interface, operation, &path, Some(key)).await;
+                let answer = ask(client, operation, &path).await;
                 assert_refused(&answer, 403, "forbidden", &format!("{what} with {scope}"));
             }
         }
-        let answer = ask(&interface, operation, &path, Some(&foreign)).await;
+        let answer = ask(&foreign, operation, &path).await;
         if needed == Some("ops") {
             assert_refused(&answer, 403, "forbidden", &format!("{what} from another organisation"));
         } else if operation.path.contains('{') {
@@ -240,11 +242,8 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
     // With the scope and from within, every door opens; what deletes comes last.
     for operation in operations.iter().filter(|o| !o.open) {
         let what = format!("{} {}", operation.method, operation.path);
-        let key = match scope_of(operation) {
-            Some(scope) => single[scope].clone(),
-            None => single["jobs:read"].clone(),
-        };
-        let answer = ask(&interface, operation, &ours.path(operation), Some(&key)).await;
+        let client = &single[scope_of(operation).unwrap_or("jobs:read")];
+        let answer = ask(client, operation, &ours.path(operation)).await;
         // The job has ended, the upload lacks its parts, and there is no such worker: beyond the door, that is the answer.
         let ended = answer.status == 409
             && ["cancel", "retry", "focus", "complete"].iter().any(|verb| operation.path.ends_with(verb));

@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::json;
 use stories::fleet_processes::{Fleet, small_ladder};
 use stories::interface::{Interface, TENANT_SCOPES, key};
-use stories::services::{Postgres, environment};
+use stories::services::{Postgres, installed};
 
 /// Requests for each operation and phase: enough to meet every limit, few enough for each run of the tests.
 const EXAMPLES: &str = "20";
@@ -22,9 +22,9 @@ async fn made_up_requests_meet_no_defect_and_every_answer_is_as_the_document_say
     let scopes: Vec<&str> = TENANT_SCOPES.iter().copied().chain(["ops"]).collect();
     let key = key(&fleet.store, organisation, &scopes).await;
     let webhook = json!({ "url": "https://example.org/hook", "events": ["job.failed"] });
-    assert_eq!(interface.call(&key, "post", "/v1/webhooks", &webhook).await.status, 201);
+    assert_eq!(interface.client(&key).post("/webhooks", webhook).await.0, 201);
 
-    let program = environment("schemathesis").join("bin/schemathesis");
+    let program = installed("schemathesis").join("bin/schemathesis");
     let output = Command::new(program)
         .args(["run", &format!("{}/v1/openapi.json", interface.url)])
         .args(["--header", &format!("Authorization: Bearer {key}")])

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use reqwest::Method;
 use serde_json::{Value, json};
+use stories::client::{Answer, Client};
 use stories::fleet_processes::{Fleet, Process, small_ladder};
-use stories::interface::{Interface, TENANT_SCOPES, key};
+use stories::interface::{Interface, SOURCE, TENANT_SCOPES, key};
 use stories::services::Postgres;
 use uuid::Uuid;
 
@@ -13,7 +15,7 @@ struct Served {
     interface: Interface,
     _dispatcher: Process,
     organisation: Uuid,
-    key: String,
+    client: Client,
 }
 
 async fn served(requests_per_second: u32) -> Served {
@@ -22,16 +24,16 @@ async fn served(requests_per_second: u32) -> Served {
     let dispatcher = fleet.dispatcher();
     interface.ready(&fleet).await;
     let organisation = fleet.store.ensure_organisation("club", 1).await.unwrap();
-    let key = key(&fleet.store, organisation, &TENANT_SCOPES).await;
-    Served { fleet, interface, _dispatcher: dispatcher, organisation, key }
+    let client = interface.client(&key(&fleet.store, organisation, &TENANT_SCOPES).await);
+    Served { fleet, interface, _dispatcher: dispatcher, organisation, client }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_is_too_large_or_no_json_is_refused_with_its_code() {
     let s = served(1000).await;
     let post = async |body: String, kind: &str| {
-        let request = s.interface.request("post", "/v1/keys", Some(&s.key)).header("content-type", kind).body(body);
-        let answer = s.interface.send(request).await;
+        let request = s.client.request(Method::POST, "/keys").header("content-type", kind).body(body);
+        let answer = Answer::to(request).await;
         (answer.status, answer.code())
     };
     let padded = |n: usize| format!("{{\"name\": \"a\", \"x\": \"{}\"}}", "x".repeat(n));
@@ -40,11 +42,11 @@ async fn a_body_that_is_too_large_or_no_json_is_refused_with_its_code() {
     assert_eq!(post("name=a".to_owned(), "text/plain").await, (415, "unsupported_media_type".to_owned()));
     assert_eq!(post(padded(1), "application/json").await, (422, "invalid".to_owned()), "unknown fields are named");
     assert_eq!(post("[".repeat(100_000), "application/json").await, (400, "bad_json".to_owned()));
-    let keyed = s.interface.request("post", "/v1/keys", Some(&s.key)).header("idempotency-key", "large");
-    assert_eq!(s.interface.send(keyed.body(padded(1 << 20))).await.status, 413);
-    assert_eq!(s.interface.get(&s.key, "/v1/nothing").await.status, 404);
-    let answer = s.interface.send(s.interface.request("put", "/v1/jobs", Some(&s.key))).await;
-    assert_eq!(answer.status, 405);
+    let keyed = s.client.request(Method::POST, "/keys").header("idempotency-key", "large");
+    assert_eq!(Answer::to(keyed.body(padded(1 << 20))).await.status, 413);
+    for (method, path, status) in [(Method::GET, "/nothing", 404), (Method::PUT, "/jobs", 405)] {
+        assert_eq!(Answer::to(s.client.request(method, path)).await.status, status, "{path}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +58,7 @@ async fn a_list_is_read_page_by_page_each_item_once() {
     }
     let (mut seen, mut cursor, mut pages) = (Vec::new(), String::new(), 0);
     loop {
-        let page = s.interface.get(&s.key, &format!("/v1/jobs?limit=10{cursor}")).await.json();
+        let page = s.client.get(&format!("/jobs?limit=10{cursor}")).await.1;
         let items = page["items"].as_array().unwrap();
         assert!(items.len() <= 10);
         seen.extend(items.iter().map(|j| j["id"].as_str().unwrap().to_owned()));
@@ -69,7 +71,7 @@ async fn a_list_is_read_page_by_page_each_item_once() {
     assert_eq!((pages, seen.len()), (3, 25));
     assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), jobs);
     for wrong in ["limit=0", "limit=101", "limit=-1", "limit=ten", "cursor=made-up", "state=sleeping"] {
-        let answer = s.interface.get(&s.key, &format!("/v1/jobs?{wrong}")).await;
+        let answer = Answer::to(s.client.request(Method::GET, &format!("/jobs?{wrong}"))).await;
         assert_eq!((answer.status, answer.code().as_str()), (422, "invalid"), "{wrong}: {answer:?}");
     }
 }
@@ -77,10 +79,11 @@ async fn a_list_is_read_page_by_page_each_item_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asks_too_often_is_told_when_to_come_back_and_others_are_served() {
     let s = served(5).await;
-    let other = key(&s.fleet.store, s.organisation, &TENANT_SCOPES).await;
+    let other = s.interface.client(&key(&s.fleet.store, s.organisation, &TENANT_SCOPES).await);
+    let ask = async |client: &Client| Answer::to(client.request(Method::GET, "/me")).await;
     let mut refused = None;
     for _ in 0..40 {
-        let answer = s.interface.get(&s.key, "/v1/me").await;
+        let answer = ask(&s.client).await;
         if answer.status == 429 {
             refused = Some(answer);
             break;
@@ -89,59 +92,58 @@ async fn who_asks_too_often_is_told_when_to_come_back_and_others_are_served() {
     }
     let refused = refused.expect("a key may not ask for ever");
     assert_eq!(refused.code(), "rate_limited");
-    let wait: u64 = refused.headers["retry-after"].parse().unwrap();
+    let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=10).contains(&wait));
-    assert_eq!(s.interface.get(&other, "/v1/me").await.status, 200, "each key has its own bucket");
+    assert_eq!(ask(&other).await.status, 200, "each key has its own bucket");
     tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
-    assert_eq!(s.interface.get(&s.key, "/v1/me").await.status, 200, "what it was told holds");
+    assert_eq!(ask(&s.client).await.status, 200, "what it was told holds");
 }
 
-async fn post_with(s: &Served, idempotency: &str, path: &str, body: &Value) -> stories::interface::Answer {
-    let request = s.interface.request("post", path, Some(&s.key)).header("idempotency-key", idempotency);
-    s.interface.send(request.header("content-type", "application/json").body(body.to_string())).await
+async fn post(client: &Client, idempotency: &str, path: &str, body: &Value) -> Answer {
+    Answer::to(client.request(Method::POST, path).header("idempotency-key", idempotency).json(body)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_comes_twice_is_done_once_and_answered_alike() {
     let s = served(1000).await;
-    let job = json!({ "source": "s3://story/none.mp4", "title": "final" });
-    let first = post_with(&s, "one", "/v1/jobs", &job).await;
+    let job = json!({ "source": SOURCE, "title": "final" });
+    let first = post(&s.client, "one", "/jobs", &job).await;
     assert_eq!(first.status, 201, "{first:?}");
     for _ in 0..3 {
-        let again = post_with(&s, "one", "/v1/jobs", &job).await;
+        let again = post(&s.client, "one", "/jobs", &job).await;
         assert_eq!((again.status, &again.text), (201, &first.text));
-        assert_eq!(again.headers["idempotency-replayed"], "true");
+        assert_eq!(again.header("idempotency-replayed"), "true");
     }
-    let other = post_with(&s, "one", "/v1/jobs", &json!({ "source": "s3://story/other.mp4" })).await;
+    let other = post(&s.client, "one", "/jobs", &json!({ "source": "s3://story/other.mp4" })).await;
     assert_eq!((other.status, other.code().as_str()), (422, "idempotency_mismatch"));
-    let elsewhere = post_with(&s, "one", "/v1/webhooks", &job).await;
+    let elsewhere = post(&s.client, "one", "/webhooks", &job).await;
     assert_eq!(elsewhere.code(), "idempotency_mismatch");
     // What failed may be sent again, and then succeeds.
-    assert_eq!(post_with(&s, "two", "/v1/jobs", &json!({ "source": "ftp://x" })).await.status, 422);
-    assert_eq!(post_with(&s, "two", "/v1/jobs", &job).await.status, 201);
+    assert_eq!(post(&s.client, "two", "/jobs", &json!({ "source": "ftp://x" })).await.status, 422);
+    assert_eq!(post(&s.client, "two", "/jobs", &job).await.status, 201);
     // Another organisation's keys are its own.
     let club = s.fleet.store.ensure_organisation("other", 1).await.unwrap();
-    let stranger = Served { key: key(&s.fleet.store, club, &TENANT_SCOPES).await, ..s };
-    let theirs = post_with(&stranger, "one", "/v1/jobs", &job).await;
+    let stranger = s.interface.client(&key(&s.fleet.store, club, &TENANT_SCOPES).await);
+    let theirs = post(&stranger, "one", "/jobs", &job).await;
     assert_eq!(theirs.status, 201);
     assert_ne!(theirs.json()["id"], first.json()["id"]);
     for key in ["", &"k".repeat(201)] {
-        assert_eq!(post_with(&stranger, key, "/v1/jobs", &job).await.status, 422, "{key:?}");
+        assert_eq!(post(&stranger, key, "/jobs", &job).await.status, 422, "{key:?}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_the_same_requests_at_the_same_time_one_is_done() {
     let s = served(1000).await;
-    let job = json!({ "source": "s3://story/none.mp4" });
-    let answers = futures_util::future::join_all((0..20).map(|_| post_with(&s, "race", "/v1/jobs", &job))).await;
+    let job = json!({ "source": SOURCE });
+    let answers = futures_util::future::join_all((0..20).map(|_| post(&s.client, "race", "/jobs", &job))).await;
     let ids: BTreeSet<String> =
         answers.iter().filter(|a| a.status == 201).map(|a| a.json()["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 1, "{answers:?}");
     for answer in answers.iter().filter(|a| a.status != 201) {
         assert_eq!((answer.status, answer.code().as_str()), (409, "idempotency_in_progress"));
-        assert!(answer.headers.contains_key("retry-after"));
+        assert_ne!(answer.header("retry-after"), "");
     }
-    let jobs = s.interface.get(&s.key, "/v1/jobs").await.json();
+    let jobs = s.client.get("/jobs").await.1;
     assert_eq!(jobs["items"].as_array().unwrap().len(), 1);
 }
