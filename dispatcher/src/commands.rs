@@ -1,6 +1,7 @@
 //! What each verb does, and how it looks to a person or a script.
 
 mod follow;
+pub mod simulate;
 mod tables;
 
 use std::io::{self, IsTerminal, Write};
@@ -21,6 +22,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
+use self::simulate::SimulateError;
 use crate::cli::{Cli, FleetArgs, SubmitArgs, Verb};
 use crate::dispatch::{DispatchError, Dispatcher};
 use crate::local::{self, LocalError};
@@ -46,6 +48,9 @@ pub enum CommandError {
     /// Local mode.
     #[error(transparent)]
     Local(#[from] LocalError),
+    /// The simulator.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     /// What was typed.
     #[error("{0}")]
     Usage(String),
@@ -79,6 +84,7 @@ impl CommandError {
             Self::Store(e) | Self::Dispatch(DispatchError::Store(e)) if e.is_transient() => 3,
             Self::Dispatch(_) | Self::Io { .. } => 3,
             Self::Local(e) => e.exit_code(),
+            Self::Simulate(e) => e.exit_code(),
             Self::Store(_) => 4,
             Self::JobFailed { .. } => 5,
             Self::Stopped => 130,
@@ -205,6 +211,10 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             Err(CommandError::Usage(format!("no worker {worker} is running; see `dispatcher workers`")))
         }
         Verb::Queues { json } => queues(&fleet, json).await,
+        Verb::Simulate(args) => {
+            print(&simulate::simulate(&args)?);
+            Ok(())
+        }
         Verb::Sweep { days, orphan_hours } => {
             let (config, store) = open(&fleet)?;
             let objects = config.objects(&config.buckets()).await?;

@@ -2,6 +2,7 @@
 
 pub mod aws;
 pub mod cut;
+pub mod decide_bench;
 pub mod fleet_bench;
 pub mod fleet_processes;
 pub mod promises;

@@ -22,6 +22,8 @@ mod manifest;
 mod messages;
 #[path = "stories/refused.rs"]
 mod refused;
+#[path = "stories/release_order.rs"]
+mod release_order;
 #[path = "stories/services.rs"]
 mod services;
 #[path = "stories/store.rs"]

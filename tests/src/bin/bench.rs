@@ -8,7 +8,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use stories::{ffmpeg, fleet_bench, worker};
+use stories::{decide_bench, ffmpeg, fleet_bench, worker};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -21,10 +21,12 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   control   claims, heartbeats and commits a second, with 1 000 to 100 000 chunks queued
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
   spread    a 90-minute match on 4 to 64 workers that pretend to encode, against the ideal
+  decide    one decision about 10 000 chunks and 50 pools, against 10 ms
 
 The clip is $TOUCHLINE_BENCH_CLIP, else bench/bbb_1080p24_30s.mp4 of the media set.";
 
-const NAMES: [&str; 9] = ["pinned", "cores", "copy", "overhead", "bytes", "memory", "control", "soon", "spread"];
+const NAMES: [&str; 10] =
+    ["pinned", "cores", "copy", "overhead", "bytes", "memory", "control", "soon", "spread", "decide"];
 /// Height, cap in kbit/s.
 const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
 
@@ -81,6 +83,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, goals: &mut Vec<Goal>) {
         let measured = match name.as_str() {
             "control" => runtime.block_on(fleet_bench::control(runs)),
             "spread" => runtime.block_on(fleet_bench::spread()),
+            "decide" => decide_bench::decisions(runs),
             "soon" => match clip(dir.path(), 30) {
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,
