@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use fleet::profiles;
 
+use crate::commands::simulate::SimulateArgs;
+
 /// Runs a transcoding fleet and its jobs.
 #[derive(Debug, Parser)]
 #[command(name = "dispatcher", version, about, after_help = EXAMPLES, propagate_version = true)]
@@ -31,7 +33,7 @@ const EXAMPLES: &str = "Examples:
   dispatcher serve --config touchline.toml        the dispatcher of a fleet in the cloud
 
 Commands find the local fleet in --dir (default ~/.local/share/touchline), or the one that --config describes.
-Exit codes: 0 done, 2 bad input, 3 try again later, 4 a defect, 5 the job failed, 130 stopped.";
+Exit codes: 0 done, 2 bad input, 3 try again later, 4 a defect, 5 the job failed, 6 worse than the baseline, 130 stopped.";
 
 /// Where the fleet is.
 #[derive(Clone, Debug, Args)]
@@ -175,6 +177,8 @@ pub enum Verb {
         #[arg(long)]
         json: bool,
     },
+    /// Run the fleet in virtual time: what policies cost, and what they miss
+    Simulate(SimulateArgs),
     /// Delete what is kept no longer: rows, objects of lost attempts, unfinished uploads
     Sweep {
         /// Rows of jobs that ended longer ago than this many days

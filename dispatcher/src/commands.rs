@@ -3,6 +3,7 @@
 mod access;
 mod follow;
 mod pools;
+pub mod simulate;
 mod tables;
 
 use std::io::{self, IsTerminal, Write};
@@ -23,6 +24,7 @@ use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
+use self::simulate::SimulateError;
 use crate::api::{self, Api};
 use crate::cli::{Cli, FleetArgs, SubmitArgs, UploadArgs, Verb};
 use crate::dispatch::{DispatchError, Dispatcher};
@@ -52,6 +54,9 @@ pub enum CommandError {
     /// An upload.
     #[error(transparent)]
     Upload(#[from] crate::upload::UploadError),
+    /// The simulator.
+    #[error(transparent)]
+    Simulate(#[from] SimulateError),
     /// What was typed.
     #[error("{0}")]
     Usage(String),
@@ -92,6 +97,7 @@ impl CommandError {
             Self::Dispatch(_) | Self::Io { .. } => 3,
             Self::Local(e) => e.exit_code(),
             Self::Upload(e) => e.exit_code(),
+            Self::Simulate(e) => e.exit_code(),
             Self::Store(_) => 4,
             Self::JobFailed { .. } => 5,
             Self::Stopped => 130,
@@ -251,6 +257,10 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
         Verb::Pools { fleet: Some(file), json } => pools::check(&file, json).await,
         Verb::Pools { fleet: None, json } => pools::show(&fleet, json).await,
         Verb::Queues { json } => queues(&fleet, json).await,
+        Verb::Simulate(args) => {
+            print(&simulate::simulate(&args)?);
+            Ok(())
+        }
         Verb::Sweep { days, orphan_hours } => {
             let (config, store) = open(&fleet)?;
             let objects = config.objects(&config.buckets()).await?;

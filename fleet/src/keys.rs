@@ -63,7 +63,7 @@ mod tests {
         let id = Uuid::nil();
         for (name, kept) in [
             ("final.mp4", "final.mp4"),
-            ("Spiel Größe/../#1?.mov", "Spiel_Gr__e_.._1_.mov"),
+            ("Spiel Größe/../#1?.mov", "Spiel_Gr__e_..__1_.mov"),
             ("..", "file"),
             ("", "file"),
         ] {

@@ -4,6 +4,7 @@ pub mod api_bench;
 pub mod aws;
 pub mod client;
 pub mod cut;
+pub mod decide_bench;
 pub mod fleet_bench;
 pub mod fleet_processes;
 pub mod interface;

@@ -42,6 +42,8 @@ mod messages;
 mod operating;
 #[path = "stories/refused.rs"]
 mod refused;
+#[path = "stories/release_order.rs"]
+mod release_order;
 #[path = "stories/sandbox.rs"]
 mod sandbox;
 #[path = "stories/services.rs"]

@@ -9,6 +9,7 @@
 //! 4. [`policy`]: the named rules; [`decide`]: from a view to actions with reasons; [`ledger`]: quotas.
 //! 5. [`estimate`]: work in encode-seconds; [`quote`] before a job, [`receipt`] after it.
 //! 6. [`release_order`]: the fair order of waiting chunks, as the store's SQL has it.
+//! 7. [`simulate`]: all of this in virtual time.
 
 pub mod decide;
 pub mod estimate;
@@ -21,4 +22,5 @@ pub mod pools;
 pub mod quote;
 pub mod receipt;
 pub mod release_order;
+pub mod simulate;
 pub mod view;

@@ -36,6 +36,8 @@ pub struct Policy {
     pub idle_after_s: f64,
     /// Ready-by of jobs that name none, seconds after they were handed in.
     pub ready_within_s: f64,
+    /// Whether work may leave the region of its source when that has no worker (then it pays for transfer): 1 or 0.
+    pub travel: f64,
 }
 
 /// A rule.
@@ -185,7 +187,12 @@ fn want_within(desk: &mut Desk<'_>, r: usize, within_s: f64) -> Option<f64> {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { rule: Rule::Deadline(Deadline::default()), idle_after_s: 120.0, ready_within_s: 4.0 * 3600.0 }
+        Self {
+            rule: Rule::Deadline(Deadline::default()),
+            idle_after_s: 120.0,
+            ready_within_s: 4.0 * 3600.0,
+            travel: 1.0,
+        }
     }
 }
 
@@ -211,15 +218,27 @@ impl Policy {
         Ok(policy)
     }
 
+    /// Whether work may leave the region of its source.
+    #[must_use]
+    pub fn travels(&self) -> bool {
+        self.travel >= 0.5
+    }
+
+    fn parameters(&mut self) -> Vec<Parameter<'_>> {
+        let mut parameters = self.rule.parameters();
+        parameters.push(("idle_after_s", &mut self.idle_after_s, 0.0..=LONG_S));
+        parameters.push(("ready_within_s", &mut self.ready_within_s, 60.0..=LONG_S));
+        parameters.push(("travel", &mut self.travel, 0.0..=1.0));
+        parameters
+    }
+
     /// Sets one parameter.
     ///
     /// # Errors
     /// There is none of this name, or the value is out of bounds.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), PolicyError> {
         let rule = self.rule.name();
-        let mut parameters = self.rule.parameters();
-        parameters.push(("idle_after_s", &mut self.idle_after_s, 0.0..=LONG_S));
-        parameters.push(("ready_within_s", &mut self.ready_within_s, 60.0..=LONG_S));
+        let mut parameters = self.parameters();
         let Some(place) = parameters.iter().position(|(name, ..)| *name == key) else {
             let known: Vec<&str> = parameters.iter().map(|(name, ..)| *name).collect();
             return Err(PolicyError::UnknownParameter { rule, parameter: key.to_owned(), known: known.join(", ") });
@@ -240,8 +259,8 @@ impl fmt::Display for Policy {
     /// The name, with those parameters that are not the default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.rule.name())?;
-        let Some(mut usual) = Rule::named(self.rule.name()) else { return Ok(()) };
-        let mut own = self.rule.clone();
+        let Some(rule) = Rule::named(self.rule.name()) else { return Ok(()) };
+        let (mut own, mut usual) = (self.clone(), Self { rule, ..Self::default() });
         let mut sign = ':';
         for ((name, value, _), (_, default, _)) in own.parameters().into_iter().zip(usual.parameters()) {
             if *value != *default {

@@ -11,7 +11,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stories::{api_bench, ffmpeg, fleet_bench, worker};
+use stories::{api_bench, decide_bench, ffmpeg, fleet_bench, worker};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -26,11 +26,12 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
   spread    a 90-minute match on 4 to 64 workers that pretend to encode, against the ideal
   api       1 000 listeners and 200 requests/s for --seconds, beside a job that is being encoded
+  decide    one decision about 10 000 chunks and 50 pools, against 10 ms
 
 The clip is $TOUCHLINE_BENCH_CLIP, else bench/bbb_1080p24_30s.mp4 of the media set.";
 
-const NAMES: [&str; 11] =
-    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api"];
+const NAMES: [&str; 12] =
+    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide"];
 /// Height, cap in kbit/s.
 const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
 
@@ -89,6 +90,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, seconds: u32, goals: &mu
             "control" => runtime.block_on(fleet_bench::control(runs)),
             "spread" => runtime.block_on(fleet_bench::spread()),
             "api" => runtime.block_on(api_bench::api(seconds)),
+            "decide" => decide_bench::decisions(runs),
             "soon" => match clip(dir.path(), 30) {
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,

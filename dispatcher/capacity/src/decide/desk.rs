@@ -1,5 +1,8 @@
 //! The desk at which a rule works: the view sorted by region, a ledger to draw from, and the sheet of actions.
 
+mod idle;
+mod work;
+
 use super::{Action, Cause, Decision, Obstacle, Reason};
 use crate::ledger::Ledger;
 use crate::moment::Moment;
@@ -40,10 +43,8 @@ pub(crate) struct RegionDesk {
     waiting: u64,
     /// Whether all of the work is still being uploaded.
     pub only_coming: bool,
-    /// Seconds until the first upload that is too far away to count as work.
-    next_coming_s: f64,
-    /// Work handed over from or to another region.
-    lent: bool,
+    /// Jobs and uploads that are too far away to count as work, but not to wait for.
+    soon: u64,
 }
 
 /// How much a rule asks for.
@@ -97,124 +98,17 @@ impl<'a> Desk<'a> {
                 chunks: 0,
                 waiting: 0,
                 only_coming: true,
-                next_coming_s: f64::INFINITY,
-                lent: false,
+                soon: 0,
             });
         }
-        desk.take_work(policy.ready_within_s);
-        desk.lend(policy);
+        desk.take_work(policy);
+        if policy.travels() {
+            desk.lend(policy);
+        }
         for region in &mut desk.regions {
             region.loads.sort_by_key(|l| (l.deadline, l.submitted));
         }
         desk
-    }
-
-    fn take_work(&mut self, ready_within_s: f64) {
-        let mut last = 0;
-        for job in &self.view.work {
-            let left_s = finite(job.left_s);
-            if left_s <= 0.0 || job.chunks == 0 {
-                continue;
-            }
-            let Some(r) = self.place(&job.region, &mut last) else { continue };
-            let wait_s = job.not_before.since_s(self.now);
-            let boot_s = self.boot_s(r);
-            let region = &mut self.regions[r];
-            if wait_s > boot_s {
-                region.next_coming_s = region.next_coming_s.min(wait_s);
-                continue;
-            }
-            region.loads.push(Load {
-                total_s: finite(job.total_s).max(left_s),
-                left_s,
-                submitted: job.submitted,
-                deadline: job.ready_by.unwrap_or_else(|| job.submitted.plus_s(ready_within_s)),
-            });
-            region.work_s += left_s;
-            region.chunks += u64::from(job.chunks);
-            region.waiting += u64::from(job.waiting);
-            region.only_coming = false;
-        }
-        for coming in &self.view.coming {
-            let left_s = finite(coming.encode_s);
-            let Some(r) = self.place(&coming.region, &mut last).filter(|_| left_s > 0.0) else { continue };
-            let wait_s = coming.expected.since_s(self.now);
-            let boot_s = self.boot_s(r);
-            let region = &mut self.regions[r];
-            if wait_s > boot_s {
-                region.next_coming_s = region.next_coming_s.min(wait_s);
-                continue;
-            }
-            region.loads.push(Load {
-                total_s: left_s,
-                left_s,
-                submitted: coming.expected,
-                deadline: coming.ready_by.unwrap_or_else(|| coming.expected.plus_s(ready_within_s)),
-            });
-            region.work_s += left_s;
-            // Chunks of half a minute; how many there really are shows when it is planned.
-            region.chunks += (left_s / 30.0).ceil().min(1e9) as u64;
-            region.waiting += 1;
-        }
-    }
-
-    fn place(&self, name: &RegionName, last: &mut usize) -> Option<usize> {
-        if self.regions.get(*last).is_some_and(|r| r.name == *name) {
-            return Some(*last);
-        }
-        *last = self.regions.iter().position(|r| r.name == *name)?;
-        Some(*last)
-    }
-
-    /// The longest median boot time of a region's pools, seconds: work within it already counts.
-    fn boot_s(&self, r: usize) -> f64 {
-        let pools = self.regions[r].pools.iter();
-        pools.map(|p| finite(self.view.pools[*p].pool.boot.median_s)).fold(0.0, f64::max)
-    }
-
-    /// Work of regions that have no instance and can start none counts for the cheapest region that can.
-    fn lend(&mut self, policy: &Policy) {
-        let stuck: Vec<usize> = (0..self.regions.len())
-            .filter(|r| !self.regions[*r].loads.is_empty() && !self.can_work(*r, policy, true))
-            .collect();
-        for from in stuck {
-            let able = (0..self.regions.len()).filter(|r| self.can_work(*r, policy, false));
-            let Some(to) = able.min_by(|a, b| self.cheapest(*a, policy).total_cmp(&self.cheapest(*b, policy))) else {
-                return;
-            };
-            let loads = std::mem::take(&mut self.regions[from].loads);
-            let (work_s, chunks) = (self.regions[from].work_s, self.regions[from].chunks);
-            let (waiting, only_coming) = (self.regions[from].waiting, self.regions[from].only_coming);
-            let source = &mut self.regions[from];
-            (source.work_s, source.chunks, source.waiting, source.lent) = (0.0, 0, 0, true);
-            let target = &mut self.regions[to];
-            target.loads.extend(loads);
-            target.work_s += work_s;
-            target.chunks += chunks;
-            target.waiting += waiting;
-            target.only_coming &= only_coming;
-            target.lent = true;
-            let (from, to) = (self.regions[from].name.clone(), self.regions[to].name.clone());
-            self.reasons.push(Reason::Elsewhere { from, to, work_s });
-        }
-    }
-
-    /// Whether a region answers and has, or could start, an instance.
-    fn can_work(&self, r: usize, policy: &Policy, or_is_full: bool) -> bool {
-        let region = &self.regions[r];
-        region.healthy
-            && region.pools.iter().any(|p| {
-                let pool = &self.view.pools[*p];
-                let startable = pool.blocked.is_none_or(|b| b.until <= self.now)
-                    && policy.rule.uses(pool.pool.option)
-                    && (or_is_full || self.room(*p) > 0);
-                startable && pool.pool.max_instances > 0 || serving(pool) > 0
-            })
-    }
-
-    fn cheapest(&self, r: usize, policy: &Policy) -> f64 {
-        let pools = self.regions[r].pools.iter().map(|p| &self.view.pools[*p].pool);
-        pools.filter(|p| policy.rule.uses(p.option)).map(|p| cost(p)).fold(f64::INFINITY, f64::min)
     }
 
     /// Instances that a pool still admits, by quota and by its own limit.
@@ -371,36 +265,6 @@ impl<'a> Desk<'a> {
     /// The view that the desk was built from.
     pub(crate) fn view(&self) -> &'a FleetView {
         self.view
-    }
-
-    /// Ends instances that have been idle for as long as the policy says, in regions without work that waits or comes.
-    pub(crate) fn end_idle(&mut self, idle_after_s: f64) {
-        let patience_s = finite(idle_after_s);
-        for r in 0..self.regions.len() {
-            let boot_s = self.boot_s(r);
-            let region = &self.regions[r];
-            let expected = region.waiting > 0 || region.only_coming && !region.loads.is_empty();
-            let soon = region.next_coming_s <= boot_s + patience_s;
-            let (mut stays, mut first_s) = (0, f64::INFINITY);
-            for place in region.pools.clone() {
-                let pool = &self.view.pools[place];
-                for instance in pool.instances.iter().filter(|i| i.phase == Phase::Idle) {
-                    let idle_s = self.now.since_s(instance.since);
-                    if idle_s >= patience_s && !expected && !soon {
-                        let (pool, instance) = (pool.pool.id.clone(), instance.id.clone());
-                        self.ended.push(Action::End { pool, instance: instance.clone() });
-                        self.reasons.push(Reason::IdleEnds { instance, idle_s });
-                    } else {
-                        stays += 1;
-                        first_s = first_s.min((patience_s - idle_s).max(0.0));
-                    }
-                }
-            }
-            if stays > 0 {
-                let region = self.regions[r].name.clone();
-                self.reasons.push(Reason::IdleStays { region, count: stays, for_s: first_s });
-            }
-        }
     }
 
     pub(crate) fn decision(self, policy: &'static str) -> Decision {

@@ -5,8 +5,8 @@
 //!
 //! - **Spot** is started so that everything is ready in time with room to spare. Waiting costs nothing, so no more than
 //!   that: each instance pays for its boot.
-//! - **Safety net**: when on-demand, started now, could only just meet a deadline, and what is there does not suffice,
-//!   on-demand is started. A spot instance that suffices is used until it is taken back.
+//! - **Safety net**: when on-demand, started one boot from now, could only just meet a deadline, and what is there does not
+//!   suffice, on-demand is started. A spot instance that suffices is used until it is taken back.
 //! - **Uniform progress** ([`Pace::Uniform`]): when work is further behind the straight line from hand-in to deadline than
 //!   an on-demand instance must do to be worth its boot, one is started; when work is ahead of the line again, it drains, so
 //!   that the slack it won is spent on spot. One match of ninety minutes on a T4 is less than that, so it waits for spot
@@ -46,7 +46,7 @@ pub struct Deadline {
 
 impl Default for Deadline {
     fn default() -> Self {
-        Self { pace: Pace::Uniform, lead: 1.5, margin_s: 300.0, worth_boots: 4.0, drain: 1.0 }
+        Self { pace: Pace::Uniform, lead: 1.5, margin_s: 600.0, worth_boots: 4.0, drain: 1.0 }
     }
 }
 
@@ -103,8 +103,9 @@ impl Deadline {
             desk.note_short(r, short);
             return;
         };
-        let behind = self.safety_net(desk, r, &prefixes, &on_demand) || self.keep_pace(desk, r, &prefixes, &on_demand);
-        if !behind && self.drain >= 0.5 && self.pace == Pace::Uniform {
+        let in_danger = self.safety_net(desk, r, &prefixes, &on_demand);
+        let behind = self.keep_pace(desk, r, &prefixes, &on_demand);
+        if !in_danger && !behind && self.drain >= 0.5 && self.pace == Pace::Uniform {
             self.drain_one(desk, r, &on_demand);
         }
     }
@@ -151,14 +152,19 @@ impl Deadline {
 
     /// Starts on-demand where it could only just meet a deadline. `true` when there is such a deadline.
     fn safety_net(&self, desk: &mut Desk<'_>, r: usize, prefixes: &[Prefix], on_demand: &OnDemand) -> bool {
-        let have = desk.have(r);
+        // Spot counts as far as on-demand could take its place.
+        let own = desk.rate(r, PurchaseOption::OnDemand);
+        let have = own + desk.rate(r, PurchaseOption::Spot).min((on_demand.most - own).max(0.0));
         let (mut want, mut tightest_s) = (0.0_f64, f64::INFINITY);
         for prefix in prefixes {
             // As many at once as the quota admits, but each of them long enough to be worth its boot.
             let alone_s = prefix.left_s / on_demand.single;
             let need_s = (prefix.left_s / on_demand.most).max(on_demand.worth_s.min(alone_s)).max(1.0);
-            let slack_s = prefix.time_s - on_demand.boot_p90_s - need_s;
-            let net = prefix.left_s / need_s;
+            // One boot is that of on-demand; the other may be lost with a spot instance that is taken back as it boots.
+            let room_s = prefix.time_s - on_demand.boot_p90_s;
+            let slack_s = room_s - on_demand.boot_p90_s - need_s;
+            // What is late already is not left later: more instances then, for a shorter time.
+            let net = prefix.left_s / need_s.min(room_s.max(LEAST_S)).max(prefix.left_s / on_demand.most);
             if slack_s <= 0.0 && have < net * (1.0 - 1e-6) {
                 want = want.max(net);
                 tightest_s = tightest_s.min(slack_s);

@@ -8,8 +8,12 @@ use crate::decide::{Action, Cause, Desk, Need, Reason, finite, rate_of};
 use crate::pools::PurchaseOption;
 use crate::view::{Phase, RunningChunk};
 
-/// A chunk is not judged before it has been at work for this long, seconds.
+/// A chunk gets no second attempt before it has been at work for this long, seconds.
 const JUDGED_AFTER_S: f64 = 20.0;
+/// A chunk says nothing of its siblings before it has been at work for this long, seconds.
+const COMPARED_AFTER_S: f64 = 3.0;
+/// With fewer siblings at work than this, a chunk is compared with what its pool promises.
+const SIBLINGS: usize = 3;
 
 /// Spares and second attempts.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,18 +68,19 @@ impl Hedge {
             let took_s = desk.now.since_s(chunk.since);
             let promised = rate_of(pool) / f64::from(pool.slots.max(1)) * took_s;
             let done_s = finite(chunk.done_s).max(1e-3 * finite(chunk.total_s));
-            (took_s >= JUDGED_AFTER_S && done_s > 0.0 && promised > 0.0).then(|| promised / done_s)
+            (took_s >= COMPARED_AFTER_S && done_s > 0.0 && promised > 0.0).then(|| promised / done_s)
         };
         let mut judged: Vec<(f64, &RunningChunk)> =
             view.running.iter().filter_map(|c| slowness(c).map(|s| (s, c))).collect();
         judged.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.job.cmp(&b.1.job)).then(a.1.chunk.cmp(&b.1.chunk)));
-        let median = judged.get(judged.len() / 2).map_or(1.0, |(s, _)| s.max(1.0));
+        let siblings = judged.get(judged.len() / 2).filter(|_| judged.len() >= SIBLINGS);
+        let median = siblings.map_or(1.0, |(s, _)| s.max(1.0));
         for (slow, chunk) in judged {
             let times = slow / median;
             if idle == 0 || times < self.slower {
                 break;
             }
-            if chunk.hedged {
+            if chunk.hedged || desk.now.since_s(chunk.since) < JUDGED_AFTER_S {
                 continue;
             }
             idle -= 1;

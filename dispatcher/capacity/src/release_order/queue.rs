@@ -115,9 +115,15 @@ impl ReleaseQueue {
         }
         let mut best: Option<(f64, Key, usize)> = None;
         for (organisation, heap) in self.heaps[region].iter_mut().enumerate() {
-            let Some(key) = next(heap, &self.jobs) else { continue };
+            if heap.is_empty() {
+                continue;
+            }
             let Organisation { weight, busy } = self.organisations[organisation];
             let own = share(busy, 1, weight);
+            if best.is_some_and(|(share, ..)| own > share) {
+                continue;
+            }
+            let Some(key) = next(heap, &self.jobs) else { continue };
             if best.is_none_or(|(share, other, _)| own.total_cmp(&share).then(key.cmp(&other)).is_lt()) {
                 best = Some((own, key, organisation));
             }

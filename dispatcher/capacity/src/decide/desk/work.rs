@@ -1,0 +1,116 @@
+//! What each region has to do, and which region does it when its own cannot.
+
+use super::{Desk, Load, cost, finite, serving};
+use crate::decide::Reason;
+use crate::policy::Policy;
+use crate::pools::RegionName;
+
+impl Desk<'_> {
+    pub(super) fn take_work(&mut self, policy: &Policy) {
+        let (ready_within_s, patience_s) = (policy.ready_within_s, finite(policy.idle_after_s));
+        let mut last = 0;
+        for job in &self.view.work {
+            let left_s = finite(job.left_s);
+            if left_s <= 0.0 || job.chunks == 0 {
+                continue;
+            }
+            let Some(r) = self.place(&job.region, &mut last) else { continue };
+            let wait_s = job.not_before.since_s(self.now);
+            let boot_s = self.boot_s(r);
+            let region = &mut self.regions[r];
+            if wait_s > boot_s {
+                region.soon += u64::from(wait_s <= boot_s + patience_s);
+                continue;
+            }
+            region.loads.push(Load {
+                total_s: finite(job.total_s).max(left_s),
+                left_s,
+                submitted: job.submitted,
+                deadline: job.ready_by.unwrap_or_else(|| job.submitted.plus_s(ready_within_s)),
+            });
+            region.work_s += left_s;
+            region.chunks += u64::from(job.chunks);
+            region.waiting += u64::from(job.waiting);
+            region.only_coming = false;
+        }
+        for coming in &self.view.coming {
+            let left_s = finite(coming.encode_s);
+            let Some(r) = self.place(&coming.region, &mut last).filter(|_| left_s > 0.0) else { continue };
+            let wait_s = coming.expected.since_s(self.now);
+            let boot_s = self.boot_s(r);
+            let region = &mut self.regions[r];
+            if wait_s > boot_s {
+                region.soon += u64::from(wait_s <= boot_s + patience_s);
+                continue;
+            }
+            region.loads.push(Load {
+                total_s: left_s,
+                left_s,
+                submitted: coming.expected,
+                deadline: coming.ready_by.unwrap_or_else(|| coming.expected.plus_s(ready_within_s)),
+            });
+            region.work_s += left_s;
+            // Chunks of half a minute; how many there really are shows when it is planned.
+            region.chunks += (left_s / 30.0).ceil().min(1e9) as u64;
+            region.waiting += 1;
+        }
+    }
+
+    fn place(&self, name: &RegionName, last: &mut usize) -> Option<usize> {
+        if self.regions.get(*last).is_some_and(|r| r.name == *name) {
+            return Some(*last);
+        }
+        *last = self.regions.iter().position(|r| r.name == *name)?;
+        Some(*last)
+    }
+
+    /// The longest median boot time of a region's pools, seconds: work within it already counts.
+    pub(super) fn boot_s(&self, r: usize) -> f64 {
+        let pools = self.regions[r].pools.iter();
+        pools.map(|p| finite(self.view.pools[*p].pool.boot.median_s)).fold(0.0, f64::max)
+    }
+
+    /// Work of regions that have no instance and can start none counts for the cheapest region that can.
+    pub(super) fn lend(&mut self, policy: &Policy) {
+        let stuck: Vec<usize> = (0..self.regions.len())
+            .filter(|r| !self.regions[*r].loads.is_empty() && !self.can_work(*r, policy, true))
+            .collect();
+        for from in stuck {
+            let able = (0..self.regions.len()).filter(|r| self.can_work(*r, policy, false));
+            let Some(to) = able.min_by(|a, b| self.cheapest(*a, policy).total_cmp(&self.cheapest(*b, policy))) else {
+                return;
+            };
+            let loads = std::mem::take(&mut self.regions[from].loads);
+            let (work_s, chunks) = (self.regions[from].work_s, self.regions[from].chunks);
+            let (waiting, only_coming) = (self.regions[from].waiting, self.regions[from].only_coming);
+            let source = &mut self.regions[from];
+            (source.work_s, source.chunks, source.waiting) = (0.0, 0, 0);
+            let target = &mut self.regions[to];
+            target.loads.extend(loads);
+            target.work_s += work_s;
+            target.chunks += chunks;
+            target.waiting += waiting;
+            target.only_coming &= only_coming;
+            let (from, to) = (self.regions[from].name.clone(), self.regions[to].name.clone());
+            self.reasons.push(Reason::Elsewhere { from, to, work_s });
+        }
+    }
+
+    /// Whether a region answers and has, or could start, an instance.
+    fn can_work(&self, r: usize, policy: &Policy, or_is_full: bool) -> bool {
+        let region = &self.regions[r];
+        region.healthy
+            && region.pools.iter().any(|p| {
+                let pool = &self.view.pools[*p];
+                let startable = pool.blocked.is_none_or(|b| b.until <= self.now)
+                    && policy.rule.uses(pool.pool.option)
+                    && (or_is_full || self.room(*p) > 0);
+                startable && pool.pool.max_instances > 0 || serving(pool) + pool.requested > 0
+            })
+    }
+
+    fn cheapest(&self, r: usize, policy: &Policy) -> f64 {
+        let pools = self.regions[r].pools.iter().map(|p| &self.view.pools[*p].pool);
+        pools.filter(|p| policy.rule.uses(p.option)).map(|p| cost(p)).fold(f64::INFINITY, f64::min)
+    }
+}
