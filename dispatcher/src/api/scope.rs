@@ -1,14 +1,16 @@
 //! What a caller may do.
 
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::problem::Problem;
 
 macro_rules! scopes {
     ($($(#[$doc:meta])* $name:ident = $text:literal),* $(,)?) => {
         /// Something that a key may be allowed to do.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         pub enum Scope { $($(#[$doc])* #[serde(rename = $text)] $name),* }
 
         impl Scope {
@@ -42,6 +44,19 @@ scopes! {
     /// Operate the fleet: every organisation's jobs, workers, organisations.
     Ops = "ops",
 }
+
+// Not derived: the words come from the macro, where a derive does not see them.
+impl PartialSchema for Scope {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("Something that a key may be allowed to do."))
+            .enum_values(Some(Self::ALL.iter().map(|scope| scope.as_str())))
+            .into()
+    }
+}
+
+impl ToSchema for Scope {}
 
 impl Scope {
     /// What a key of an organisation has when nothing else is said: everything but operating the fleet.

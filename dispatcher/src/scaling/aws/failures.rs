@@ -34,7 +34,7 @@ pub(super) fn classify(message: &str) -> FailureKind {
 mod tests {
     use super::*;
 
-    /// Texts as reported for real groups; see `docs/adr/0006-one-group-per-pool.md`.
+    /// Texts as reported for real groups; see `docs/adr/0007-one-group-per-pool.md`.
     #[test]
     fn the_words_of_aws_are_told_apart() {
         let cases = [
