@@ -8,7 +8,7 @@ import boto3
 from botocore.exceptions import BotoCoreError, ClientError
 
 from .cloudformation import CloudFormation, DeploymentError
-from .configuration import digest, touchline_toml
+from .configuration import digest, dispatcher_toml, worker_toml
 from .settings import Deployment, Fleet, SettingsError, read_deployment, read_fleet
 from .stacks import Stack, bucket, plan, pool_stack_prefix
 
@@ -99,7 +99,7 @@ class Run:
         return 0
 
     def _stacks(self, account: str) -> list[Stack]:
-        config = touchline_toml(self.fleet, self.deployment, account)
+        config = dispatcher_toml(self.fleet, self.deployment, account)
         stacks = plan(self.fleet, self.deployment, account, digest(config, self.fleet_toml))
         return [s for s in stacks if not self.arguments.region or s.region in self.arguments.region]
 
@@ -107,7 +107,11 @@ class Run:
         if self.arguments.dry_run:
             return
         s3 = session.client("s3", region_name=self.deployment.home)
-        files = {"touchline.toml": touchline_toml(self.fleet, self.deployment, account), "fleet.toml": self.fleet_toml}
+        files = {
+            "touchline.toml": dispatcher_toml(self.fleet, self.deployment, account),
+            "worker.toml": worker_toml(self.fleet, self.deployment, account),
+            "fleet.toml": self.fleet_toml,
+        }
         for key, text in files.items():
             s3.put_object(Bucket=bucket(self.deployment, account, "config"), Key=key, Body=text.encode())
 
@@ -115,17 +119,18 @@ class Run:
         """Services whose secret is missing fail minutes later with a message that is hard to find."""
         missing = []
         for stack in stacks:
-            name = stack.parameters.get("DatabaseUrlParameter")
-            image = stack.parameters.get("WorkerImage") or stack.parameters.get("DispatcherImage")
-            if not name or not image:
+            if not (stack.parameters.get("WorkerImage") or stack.parameters.get("DispatcherImage")):
                 continue
+            named = ("DatabaseUrlParameter", "SigningSecretParameter")
+            names = [str(stack.parameters[key]) for key in named if key in stack.parameters]
             ssm = session.client("ssm", region_name=stack.region)
-            if ssm.get_parameters(Names=[str(name)], WithDecryption=False)["InvalidParameters"]:
+            for name in ssm.get_parameters(Names=names, WithDecryption=False)["InvalidParameters"]:
+                value = "postgres://…" if name.endswith("url") else '"$(openssl rand -hex 32)"'
                 missing.append(
-                    f"aws ssm put-parameter --region {stack.region} --type SecureString --name {name} --value postgres://…"
+                    f"aws ssm put-parameter --region {stack.region} --type SecureString --name {name} --value {value}"
                 )
         if missing:
-            raise DeploymentError("database addresses are missing; put them there with\n  " + "\n  ".join(missing))
+            raise DeploymentError("secrets are missing; put them there with\n  " + "\n  ".join(missing))
 
     def _removed_pools(self, session: boto3.Session, formation: CloudFormation, stacks: list[Stack]) -> None:
         wanted = {(stack.region, stack.name) for stack in stacks}

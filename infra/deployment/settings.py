@@ -64,6 +64,7 @@ class Deployment:
     dispatcher_image: str = ""
     dispatchers: int = 2
     certificate: str = ""
+    address: str = ""
     database_port: int = 5432
     pooler: bool = False
     alarm_email: str = ""

@@ -140,6 +140,7 @@ def _dispatcher(deployment: Deployment, account: str, config_digest: str) -> Sta
             "UploadsBucket": bucket(deployment, account, "uploads"),
             "OutputBucket": bucket(deployment, account, "output"),
             "DatabaseUrlParameter": f"/{deployment.fleet}/dispatcher-database-url",
+            "SigningSecretParameter": f"/{deployment.fleet}/signing-secret",
             "DatabasePort": str(deployment.database_port),
             "VpcId": Output(region, "VpcId"),
             "SubnetIds": Output(region, "SubnetIds"),

@@ -6,7 +6,7 @@ import unittest
 from pathlib import Path
 
 from cfnlint.decode import cfn_yaml
-from deployment.configuration import digest, touchline_toml
+from deployment.configuration import digest, dispatcher_toml, worker_toml
 from deployment.settings import Deployment, Fleet, Pool, SettingsError, read_deployment, read_fleet
 from deployment.stacks import Output, group_name, plan, pool_stack_name
 
@@ -107,11 +107,14 @@ class Stacks(unittest.TestCase):
         self.assertEqual(made, wanted)
 
     def test_the_configuration_names_the_queues_that_stacks_make(self) -> None:
-        config = tomllib.loads(touchline_toml(self.fleet, DEPLOYMENT, "123456789012"))
+        config = tomllib.loads(dispatcher_toml(self.fleet, DEPLOYMENT, "123456789012"))
         self.assertEqual([r["name"] for r in config["regions"]], list(self.fleet.regions))
         queues = cfn_yaml.load(str(INFRA / "region.yaml"))["Resources"]
         first = config["regions"][0] | {"events": config["capacity"]["events"][0]}
         for key, resource in (("queue", "WorkQueue"), ("dead_letters", "DeadLetters"), ("events", "EventsQueue")):
             name = queues[resource]["Properties"]["QueueName"]["Fn::Sub"].replace("${Fleet}", "touchline")
             self.assertTrue(first[key].endswith(f".amazonaws.com/123456789012/{name}"))
+        worker = tomllib.loads(worker_toml(self.fleet, DEPLOYMENT, "123456789012"))
+        self.assertEqual({key: config[key] for key in worker}, worker)
+        self.assertEqual(set(config) - set(worker), {"capacity", "api"}, "workers know nothing of either")
         self.assertNotEqual(digest("a", "b"), digest("ab", ""))
