@@ -121,7 +121,6 @@ impl Fleet {
             api: ApiConfig::default(),
             timing: QUICK,
             capacity: None,
-            api: ApiConfig::default(),
             webhooks: WebhooksConfig::default(),
         };
         let store = config.store("story").expect("the address is one");
