@@ -4,7 +4,7 @@ import { defineConfig } from 'vite';
 const api = process.env['TOUCHLINE_API'] ?? 'http://127.0.0.1:8088';
 
 export default defineConfig({
-  server: { proxy: { '/v1': api, '/media': api, '/play': api } },
+  server: { proxy: { '/v1': api, '/media': api, '/uploads': api } },
   build: {
     target: 'es2022',
     // The content security policy allows no inline data, and one stylesheet is enough.

@@ -130,7 +130,7 @@ async fn published(
         sizes.extend(page.into_iter().map(|o| (o.key, o.size)));
     }
     let playlists: Vec<String> =
-        sizes.keys().filter(|k| k.ends_with(".m3u8") && k.matches('/').count() > 2).cloned().collect();
+        sizes.keys().filter(|k| k.ends_with(".m3u8") && k[prefix.len()..].contains('/')).cloned().collect();
     let named: HashSet<String> = master
         .as_ref()
         .and_then(|text| match parse(&String::from_utf8_lossy(text)) {
@@ -213,7 +213,8 @@ async fn events(store: &Store, job: Uuid, state: JobState) -> Vec<String> {
     let row = sqlx::query(
         "select count(*) filter (where type = 'job.succeeded') as succeeded,
             count(*) filter (where type = 'job.playable') as playable,
-            (select count(*) from touchline.usage where job_id = $1) as usage
+            (select count(*) from touchline.usage where job_id = $1) as usage,
+            (select generation::bigint from touchline.jobs where id = $1) as plans
          from touchline.events where job_id = $1",
     )
     .bind(job)
@@ -226,8 +227,10 @@ async fn events(store: &Store, job: Uuid, state: JobState) -> Vec<String> {
     if succeeded != wanted || usage != wanted {
         broken.push(format!("is {state} with {succeeded} event(s) of success and {usage} usage row(s)"));
     }
-    if playable > 1 {
-        broken.push(format!("{playable} events say that it can be watched"));
+    // A plan that replaces another has a beginning of its own.
+    let plans: i64 = row.get("plans");
+    if playable > plans {
+        broken.push(format!("{playable} events say that it can be watched, of {plans} plan(s)"));
     }
     broken
 }

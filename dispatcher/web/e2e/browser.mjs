@@ -4,6 +4,7 @@ import { mkdtempSync, mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { Link } from './link.mjs';
 
 const ARGS = [
   '--no-sandbox',
@@ -29,7 +30,7 @@ export function settings() {
   };
   const shots = need('TOUCHLINE_SHOTS');
   mkdirSync(shots, { recursive: true });
-  return { base: need('TOUCHLINE_URL'), key: need('TOUCHLINE_KEY'), video: need('TOUCHLINE_VIDEO'), shots };
+  return { server: need('TOUCHLINE_URL'), key: need('TOUCHLINE_KEY'), video: need('TOUCHLINE_VIDEO'), shots };
 }
 
 export class Browser {
@@ -46,6 +47,7 @@ export class Browser {
       reducedMotion: 'reduce',
       ...options,
     });
+    browser.link = await Link.open(settings().server);
     browser.page = browser.context.pages()[0] ?? (await browser.context.newPage());
     browser.listen(browser.page);
     return browser;
@@ -54,29 +56,17 @@ export class Browser {
   listen(page) {
     page.on('pageerror', (error) => this.complaints.push(error.message));
     page.on('console', (message) => {
-      // What the network does while it is cut is part of the story.
-      if (
-        message.type() === 'error' &&
-        !/net::ERR_(INTERNET_DISCONNECTED|FAILED|NETWORK_CHANGED)/.test(message.text())
-      ) {
-        this.complaints.push(message.text());
-      }
-    });
-  }
-
-  /** Cut (`offline`), slow (bytes a second) or as it is. */
-  async network({ offline = false, upload = -1 } = {}) {
-    this.session ??= await this.context.newCDPSession(this.page);
-    await this.session.send('Network.emulateNetworkConditions', {
-      offline,
-      latency: 0,
-      downloadThroughput: -1,
-      uploadThroughput: upload,
+      if (message.type() !== 'error') return;
+      // What a cut does is part of the story: requests that fail, and a part that the try before it still holds.
+      const isCut = /net::ERR_(CONNECTION_|EMPTY_RESPONSE|INCOMPLETE_|SOCKET_)/.test(message.text());
+      const isBusyPart = /status of 409/.test(message.text()) && message.location().url.includes('/uploads/');
+      if (!isCut && !isBusyPart) this.complaints.push(`${message.text()} ${message.location().url}`);
     });
   }
 
   async close() {
     await this.context.close();
+    this.link.close();
     rmSync(this.profile, { recursive: true, force: true });
   }
 }

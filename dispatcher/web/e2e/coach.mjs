@@ -15,10 +15,10 @@ await tell('coach', DESK, async (browser, facts) => {
   const accessible = async (where) =>
     (facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, where)));
 
-  await page.goto(given.base);
+  await page.goto(browser.link.url);
   await accessible('sign in');
   await shot('1-sign-in');
-  await signIn(page, given);
+  await signIn(browser, given.key);
 
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => shot('2-cut')));
   Object.assign(facts, await resumeAfterReload(browser, given.video));
@@ -30,7 +30,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await page.locator('.upload').getByRole('link', { name: 'Open' }).click();
   await page.waitForURL(/\/jobs\//);
   const id = new URL(page.url()).pathname.split('/')[2];
-  await page.locator(VIDEO).waitFor({ timeout: 120_000 });
+  await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).click();
   facts.played_to_s = await plays(page, VIDEO, 1);
   const early = await api(page, `/v1/jobs/${id}`);

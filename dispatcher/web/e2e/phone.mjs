@@ -20,12 +20,12 @@ await tell('phone', PHONE, async (browser, facts) => {
     facts.axe_rules_passed = (facts.axe_rules_passed ?? 0) + (await checkAccessibility(page, name));
   };
 
-  await signIn(page, given);
+  await signIn(browser, given.key);
   await look('1-matches');
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => look('2-cut')));
   await uploaded(browser);
   await page.locator('.upload').getByRole('link', { name: 'Open' }).tap();
-  await page.locator(VIDEO).waitFor({ timeout: 120_000 });
+  await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).tap();
   facts.played_to_s = await plays(page, VIDEO, 1);
   await look('3-watch');

@@ -2,8 +2,8 @@
 
 import { statSync } from 'node:fs';
 
-export async function signIn(page, { base, key }) {
-  await page.goto(base);
+export async function signIn({ page, link }, key) {
+  await page.goto(link.url);
   await page.getByLabel('Access key').fill(key);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await page.getByRole('heading', { name: 'Add a match' }).waitFor();
@@ -15,26 +15,29 @@ async function choose(page, video) {
   await (await chooser).setFiles(video);
 }
 
-/** Begins to upload a file, cuts the network in the middle and gives it back; the upload goes on by itself. */
-export async function uploadThroughACut(browser, video, onCut) {
-  const { page } = browser;
+/** Begins to upload a file, cuts the network in the middle and mends it; the upload goes on by itself. */
+export async function uploadThroughACut({ page, link }, video, onCut) {
   // Slow enough to be met in the middle.
-  await browser.network({ upload: Math.ceil(statSync(video).size / 12) });
+  const pace = Math.ceil(statSync(video).size / 24);
+  link.slow(pace);
   await choose(page, video);
-  const bar = '.upload [role="progressbar"]';
-  await page.waitForFunction((css) => Number(document.querySelector(css)?.ariaValueNow ?? 0) >= 15, bar);
-  const cut_at_percent = Number(await page.locator(bar).first().getAttribute('aria-valuenow'));
-  await browser.network({ offline: true });
+  const bar = page.locator('.upload').getByRole('progressbar');
+  await page.waitForFunction(
+    (css) => Number(document.querySelector(css)?.ariaValueNow ?? 0) >= 15,
+    '.upload [role="progressbar"]',
+  );
+  const cut_at_percent = Number(await bar.getAttribute('aria-valuenow'));
+  link.cut();
   await page.locator('.upload').getByText('The connection is lost').waitFor();
   await onCut();
-  await browser.network({ upload: Math.ceil(statSync(video).size / 12) });
+  link.mend();
+  link.slow(pace);
   await page.locator('.upload[data-state="sending"]').waitFor({ timeout: 60_000 });
   return { cut_at_percent };
 }
 
 /** Loads the page anew while the upload goes on, chooses the same file again, and gives what was not sent twice. */
-export async function resumeAfterReload(browser, video) {
-  const { page } = browser;
+export async function resumeAfterReload({ page }, video) {
   const received = async () => {
     const { items } = await api(page, '/v1/uploads?state=open');
     return items.length > 0 ? (await api(page, `/v1/uploads/${items[0].id}`)).received_bytes : 0;
@@ -49,9 +52,9 @@ export async function resumeAfterReload(browser, video) {
   return { resumed_bytes };
 }
 
-export async function uploaded(browser) {
-  await browser.network();
-  await browser.page.locator('.upload[data-state="done"]').waitFor({ timeout: 120_000 });
+export async function uploaded({ page, link }) {
+  link.mend();
+  await page.locator('.upload[data-state="done"]').waitFor({ timeout: 300_000 });
 }
 
 /** What the API answers to the key of the page. */
@@ -63,7 +66,7 @@ export async function api(page, path) {
 }
 
 /** Waits until a video plays and has moved on by `seconds` of its own accord; fails on a media error. */
-export async function plays(page, selector, seconds, timeout = 90_000) {
+export async function plays(page, selector, seconds, timeout = 180_000) {
   const run = { css: selector, seconds };
   await page.waitForFunction(
     ({ css, seconds: wanted }) => {

@@ -12,14 +12,14 @@ use tokio::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
-/// A minute of video that takes longer to encode than to begin watching: camera footage when there is some.
+/// A minute of video in several parts of an upload: camera footage when there is some.
 fn footage(dir: &Path) -> PathBuf {
-    let Some(media) = shared_media("browser, with camera footage") else { return made_clip(dir, 600) };
+    let Some(media) = shared_media("browser, with camera footage") else { return made_clip(dir, 900) };
     let path = dir.join("cup final.mp4");
-    let source = media.join("ordinary/match_like_8s_1080p30_9mbit.mp4");
-    let (source, name) = (source.to_string_lossy().into_owned(), path.to_string_lossy().into_owned());
-    let printed = ffmpeg(&["-stream_loop", "7", "-i", &source, "-c", "copy", &name]);
-    assert!(printed.is_empty());
+    let source = media.join("ordinary/gopro_karma_480p2997_gpmf.mp4").to_string_lossy().into_owned();
+    let name = path.to_string_lossy().into_owned();
+    let loops = ["-stream_loop", "6", "-i", &source, "-map", "0:v", "-map", "0:a", "-c", "copy", &name];
+    assert!(ffmpeg(&loops).is_empty());
     path
 }
 

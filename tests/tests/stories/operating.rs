@@ -8,13 +8,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use fleet::failure::FailureCode;
 use fleet::objects::{PutCondition, meta_for};
-use fleet::queue::{Message, SqsQueue};
+use fleet::queue::Message;
 use fleet::store::work::{Claimed, Ending};
 use serde_json::Value;
 use stories::client::Client;
 use stories::fleet_processes::{Fleet, small_ladder};
-use stories::services::{Postgres, free_port};
-use stories::{complaints, made_clip, promises};
+use stories::services::{LocalStack, Postgres, free_port};
+use stories::{aws, complaints, made_clip, promises};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -115,7 +115,8 @@ async fn a_worker_says_how_it_is_and_ends_when_it_is_told_to() {
 async fn dead_letters_are_taken_away_and_failed_jobs_tried_again() {
     let (fleet, _) = cloud(&["eu-central-1"]).await;
     let region = &fleet.config.regions[0];
-    let dead = SqsQueue::open(region.dead_letters.as_deref().unwrap(), None).await;
+    let dead = region.dead_letters.clone().unwrap();
+    let dead = aws::open_queue(&LocalStack::shared().endpoint(), &region.name, &(dead.clone(), dead));
     let letters = [Message::new(Uuid::now_v7(), 1, 1), Message::new(Uuid::now_v7(), 2, 3)];
     fleet::queue::Queue::send(&dead, &letters).await.unwrap();
 

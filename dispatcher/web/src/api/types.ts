@@ -166,7 +166,7 @@ export interface Region {
   running: number;
   slots: number;
   workers: number;
-  queue?: { visible: number; in_flight: number; dead: number } | null;
+  queue?: { visible: number; in_flight: number; dead: number | null } | null;
 }
 
 export interface Pool {

@@ -74,7 +74,7 @@ export function Regions({ items }: { items: Region[] }) {
       {
         name: 'Dead',
         isNumber: true,
-        cell: (r) => (r.queue && r.queue.dead > 0 ? <strong class="bad-text">{r.queue.dead}</strong> : r.queue?.dead),
+        cell: (r) => ((r.queue?.dead ?? 0) > 0 ? <strong class="bad-text">{r.queue?.dead}</strong> : r.queue?.dead),
       },
     );
   }

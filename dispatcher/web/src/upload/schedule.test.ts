@@ -77,6 +77,14 @@ describe('PartSchedule', () => {
     expect(schedule.sentBytes).toBe(0);
   });
 
+  it('takes back all that is being sent when the way is cut, and waits', () => {
+    const schedule = new PartSchedule(50, 10, []);
+    schedule.take(0);
+    schedule.progressed(2, 5);
+    schedule.cut(0, most);
+    expect([schedule.sentBytes, schedule.failures, schedule.take(499), schedule.take(500)]).toEqual([0, 1, [], [1]]);
+  });
+
   it('hands back what is being sent when it is paused, without blame', () => {
     const schedule = new PartSchedule(50, 10, []);
     schedule.take(0);

@@ -83,6 +83,13 @@ export class PartSchedule {
     this.#notBefore = now + backoff(this.#failures, random);
   }
 
+  /** All that is being sent is lost at once. */
+  cut(now: number, random?: () => number): void {
+    this.release();
+    this.#failures += 1;
+    this.#notBefore = now + backoff(this.#failures, random);
+  }
+
   /** Takes back what is being sent, without blame: a pause. */
   release(): void {
     for (const part of this.#parts) {

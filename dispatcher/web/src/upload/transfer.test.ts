@@ -114,6 +114,19 @@ describe('Transfer', () => {
     expect([...store.received].sort()).toEqual([1, 2, 3, 4, 5]);
   });
 
+  it('gives up what is on its way when the network goes, and sends it again', async () => {
+    const store = new Store(50);
+    store.room = 1;
+    const transfer = begin(store);
+    void transfer.start();
+    await vi.waitFor(() => expect(transfer.sentBytes.value).toBe(10 + 3 * 5));
+    transfer.cutOff();
+    expect([transfer.state.value, transfer.sentBytes.value]).toEqual(['lost', 10]);
+    store.room = Infinity;
+    await until(transfer, 'done');
+    expect([...store.received].sort()).toEqual([1, 2, 3, 4, 5]);
+  });
+
   it('stands still while it is paused, and counts only what has arrived', async () => {
     const store = new Store(50);
     store.room = 1;

@@ -82,6 +82,15 @@ export class Transfer {
     }
   }
 
+  /** The network has gone: what is on its way would only be found missing much later. */
+  cutOff(): void {
+    const schedule = this.#schedule;
+    if (this.state.value !== 'sending' || !schedule) return;
+    this.#halt('lost');
+    schedule.cut(this.now());
+    this.#pump();
+  }
+
   /** The network may be back: try now. */
   hurry(): void {
     if (this.state.value !== 'lost' || !this.#schedule) return;

@@ -100,6 +100,7 @@ export const underWay = computed(() => {
   return busy.value.reduce((sum, t) => sum + t.sentBytes.value, 0) / Math.max(1, size);
 });
 
+addEventListener('offline', () => transfers.value.forEach((t) => t.cutOff()));
 addEventListener('online', () => transfers.value.forEach((t) => t.hurry()));
 addEventListener('beforeunload', (event) => {
   if (busy.value.length > 0) event.preventDefault();
