@@ -133,6 +133,7 @@ async fn a_folder_on_another_file_system_keeps_what_every_store_promises() {
     let dir = tempfile::Builder::new().tempdir_in("/dev/shm").unwrap();
     let store = FolderStore::open(dir.path()).unwrap();
     fleet::objects::conformance(&store).await;
+    let uploads = FolderStore::open(dir.path().join("uploads")).unwrap();
     let no_address = async |_: &str, _: &[(String, String)], _| panic!("a folder has no addresses");
-    fleet::objects::uploads_conformance(&store, no_address).await;
+    fleet::objects::uploads_conformance(&uploads, no_address).await;
 }
