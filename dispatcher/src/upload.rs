@@ -140,7 +140,8 @@ async fn one(client: &Client, args: &UploadArgs, path: &Path) -> Result<Uploaded
     if upload.received_bytes > 0 {
         bar.println(format!("{}: going on with upload {}", wish.filename, upload.id));
     }
-    for round in 1.. {
+    let mut round = 1;
+    loop {
         send::send(client, &file, &upload, &bar, args).await?;
         if !file.is_unchanged().await {
             client.abort(&upload.id, &bar).await?;
@@ -151,6 +152,7 @@ async fn one(client: &Client, args: &UploadArgs, path: &Path) -> Result<Uploaded
             Err(UploadError::Refused { code, .. }) if code == "upload_incomplete" && round < ROUNDS => {
                 upload = client.get(&upload.id, &bar).await?;
                 bar.set_position(upload.received_bytes);
+                round += 1;
             }
             other => {
                 bar.finish_and_clear();
@@ -158,7 +160,6 @@ async fn one(client: &Client, args: &UploadArgs, path: &Path) -> Result<Uploaded
             }
         }
     }
-    unreachable!("the last round returns")
 }
 
 fn finished(path: &Path, name: &str, answer: serde_json::Value) -> Result<Uploaded, UploadError> {

@@ -52,5 +52,7 @@ mod services;
 mod store;
 #[path = "stories/sync.rs"]
 mod sync;
+#[path = "stories/uploads.rs"]
+mod uploads;
 #[path = "stories/webhooks.rs"]
 mod webhooks;

@@ -98,3 +98,41 @@ fn problem(error: PartError) -> Problem {
         PartError::Store(error) => error.clone().into(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use fleet::config::Config;
+    use fleet::objects::FolderStore;
+    use fleet::store::{Store, StoreOptions};
+    use std::sync::Arc;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_that_has_expired_or_was_made_elsewhere_takes_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "output = 'out'\n[api]\nsigning_secret = '0123456789abcdef0123456789abcdef'\nuploads = 'up'\n\
+            [[regions]]\nname = 'local'\nqueue = 'postgres'\n";
+        let config = Config::parse("test", text).unwrap();
+        // Nobody listens there: what is refused is refused without asking.
+        let store = Store::open(&StoreOptions::new("postgres://nobody@127.0.0.1:1/none", "test")).unwrap();
+        let api = Api::new(&config, store, Arc::new(FolderStore::open(dir.path()).unwrap())).unwrap();
+        let now = OffsetDateTime::now_utc().unix_timestamp();
+        let grant = PartGrant { upload: Uuid::from_u128(7), number: 1, sha256: None };
+        let other = crate::api::Signer::new("another secret, just as long as it");
+        for (token, code) in [
+            (api.signer.seal(PURPOSE, &grant, now - 1), "address_expired"),
+            (api.signer.seal("play", &grant, now + 60), "forbidden"),
+            (other.seal(PURPOSE, &grant, now + 60), "forbidden"),
+            ("none".to_owned(), "forbidden"),
+        ] {
+            let request = Request::put(format!("/uploads/{token}")).body(Body::from("bytes")).unwrap();
+            let answer = routes().with_state(api.clone()).oneshot(request).await.unwrap();
+            assert_eq!(answer.status(), StatusCode::FORBIDDEN, "{code}");
+            let body = axum::body::to_bytes(answer.into_body(), 10_000).await.unwrap();
+            assert!(String::from_utf8_lossy(&body).contains(code), "{body:?}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use uuid::Uuid;
 /// State of an upload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum UploadStateName {
+pub(super) enum UploadStateName {
     /// Parts are being sent, or put together.
     Open,
     /// The file is there.
@@ -49,72 +49,72 @@ impl From<UploadState> for UploadStateName {
 /// How parts are checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum ChecksumName {
+pub(super) enum ChecksumName {
     /// SHA-256.
     Sha256,
 }
 
 /// A part that has arrived whole.
 #[derive(Clone, Copy, Debug, Serialize, ToSchema)]
-pub struct ReceivedPart {
+pub(super) struct ReceivedPart {
     /// Number, from 1.
-    pub number: u32,
+    pub(super) number: u32,
     /// Bytes.
-    pub size_bytes: u64,
+    pub(super) size_bytes: u64,
 }
 
 /// Why a completed upload started no job.
 #[derive(Clone, Debug, Serialize, Deserialize, ToSchema)]
-pub struct JobProblem {
+pub(super) struct JobProblem {
     /// Stable code.
     #[schema(example = "quota_exceeded")]
-    pub code: String,
+    pub(super) code: String,
     /// What happened and what to do.
-    pub title: String,
+    pub(super) title: String,
 }
 
 /// A file that comes, or came, in parts.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct Upload {
+pub(super) struct Upload {
     /// Id.
-    pub id: Uuid,
+    pub(super) id: Uuid,
     /// How far it is.
-    pub state: UploadStateName,
+    pub(super) state: UploadStateName,
     /// The file's name.
-    pub filename: String,
+    pub(super) filename: String,
     /// MIME type.
-    pub content_type: String,
+    pub(super) content_type: String,
     /// Bytes.
-    pub size_bytes: u64,
+    pub(super) size_bytes: u64,
     /// What names the file on the client's side.
     #[schema(required)]
-    pub fingerprint: Option<String>,
+    pub(super) fingerprint: Option<String>,
     /// What every part must come with; null: nothing.
     #[schema(required)]
-    pub checksum: Option<ChecksumName>,
+    pub(super) checksum: Option<ChecksumName>,
     /// Bytes of each part but the last, which has the rest. Part 1 is the file's beginning.
-    pub part_size_bytes: u64,
+    pub(super) part_size_bytes: u64,
     /// How many parts there are.
-    pub parts_total: u32,
+    pub(super) parts_total: u32,
     /// Those that have arrived; empty in lists, and once the upload has ended.
-    pub received: Vec<ReceivedPart>,
+    pub(super) received: Vec<ReceivedPart>,
     /// Bytes that have arrived; in lists those of which somebody asked last.
-    pub received_bytes: u64,
+    pub(super) received_bytes: u64,
     /// When it was begun.
     #[serde(with = "time::serde::rfc3339")]
-    pub created_at: OffsetDateTime,
+    pub(super) created_at: OffsetDateTime,
     /// When it expires, unless it goes on.
     #[serde(with = "time::serde::rfc3339")]
-    pub expires_at: OffsetDateTime,
+    pub(super) expires_at: OffsetDateTime,
     /// Once complete: what a job names as its source.
     #[schema(required)]
-    pub source: Option<Uuid>,
+    pub(super) source: Option<Uuid>,
     /// The job that was started.
     #[schema(required)]
-    pub job_id: Option<Uuid>,
+    pub(super) job_id: Option<Uuid>,
     /// Why the job that was asked for was not started. The file is there: a job may be made of it later.
     #[schema(required)]
-    pub job_problem: Option<JobProblem>,
+    pub(super) job_problem: Option<JobProblem>,
 }
 
 impl Upload {
@@ -143,26 +143,26 @@ impl Upload {
 
 /// Where a part goes.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct PartAddress {
+pub(super) struct PartAddress {
     /// Number, from 1.
-    pub number: u32,
+    pub(super) number: u32,
     /// Bytes that it must have.
-    pub size_bytes: u64,
+    pub(super) size_bytes: u64,
     /// Always `PUT`.
     #[schema(value_type = String, example = "PUT")]
-    pub method: &'static str,
+    pub(super) method: &'static str,
     /// Where; it is a permission, so keep it to yourself. Begins at `/` where the fleet does not know its own address.
-    pub url: String,
+    pub(super) url: String,
     /// Headers to be sent with it.
-    pub headers: BTreeMap<String, String>,
+    pub(super) headers: BTreeMap<String, String>,
     /// When the address ends.
     #[serde(with = "time::serde::rfc3339")]
-    pub expires_at: OffsetDateTime,
+    pub(super) expires_at: OffsetDateTime,
 }
 
 /// Where parts go.
 #[derive(Clone, Debug, Serialize, ToSchema)]
-pub struct PartAddresses {
+pub(super) struct PartAddresses {
     /// In the order in which they were asked for.
-    pub parts: Vec<PartAddress>,
+    pub(super) parts: Vec<PartAddress>,
 }

@@ -18,7 +18,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Three parts, the last one short.
 const SIZE: u64 = SMALLEST_PART * 2 + 1000;
 
-/// Checks a store; it should be empty below `conformance/`. `put` sends bytes to an address with headers, and gives the
+/// Checks a store; it should be empty below `conformance/uploads/`. `put` sends bytes to an address with headers, and gives the
 /// status of the answer, or 0 where the connection broke.
 ///
 /// # Panics
@@ -90,7 +90,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
     }
 
     async fn parts_become_the_object(&self, checksums: bool) {
-        let (store, key, whole) = (self.store, "conformance/upload é+.mp4", pattern(SIZE));
+        let (store, key, whole) = (self.store, "conformance/uploads/é+.mp4", pattern(SIZE));
         let upload = self.begin(key, SIZE, checksums).await;
         assert!(self.numbers(&upload).await.is_empty());
         assert_eq!(store.complete(&upload).await.unwrap(), Completion::Missing(vec![1, 2, 3]));
@@ -101,7 +101,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
         }
         assert_eq!(store.complete(&upload).await.unwrap(), Completion::Missing(vec![2]));
         assert!(store.head(key).await.unwrap().is_none(), "there is no object before all of it is there");
-        assert!(store.list("conformance/", None).await.unwrap().is_empty());
+        assert!(store.list("conformance/uploads/", None).await.unwrap().is_empty());
 
         // Sent again, the later bytes count.
         let wrong = Bytes::from(vec![0; usize::try_from(upload.part_size).unwrap()]);
@@ -123,7 +123,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
 
     async fn parts_are_as_announced(&self, checksums: bool) {
         let (store, whole) = (self.store, pattern(SIZE));
-        let upload = self.begin("conformance/announced.mp4", SIZE, checksums).await;
+        let upload = self.begin("conformance/uploads/announced.mp4", SIZE, checksums).await;
         let (bytes, length) = (of(&upload, 3, &whole), usize::try_from(SIZE - 2 * SMALLEST_PART).unwrap());
         let announced = part(&upload, 3, &bytes);
         let longer = Bytes::from(vec![1; length + 1]);
@@ -144,7 +144,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
     }
 
     async fn many_complete_at_once(&self) {
-        let (store, key, whole) = (self.store, "conformance/many.mp4", pattern(SIZE));
+        let (store, key, whole) = (self.store, "conformance/uploads/many.mp4", pattern(SIZE));
         let upload = self.begin(key, SIZE, false).await;
         self.send_all(&upload, &whole).await;
         let outcomes = join_all((0..6).map(|_| store.complete(&upload))).await;
@@ -158,7 +158,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
     }
 
     async fn what_is_aborted_is_gone(&self) {
-        let (store, key, whole) = (self.store, "conformance/aborted.mp4", pattern(10));
+        let (store, key, whole) = (self.store, "conformance/uploads/aborted.mp4", pattern(10));
         let upload = self.begin(key, 10, false).await;
         self.send_all(&upload, &whole).await;
         assert!(store.abort(&upload).await.unwrap());
@@ -187,7 +187,7 @@ impl<P: AsyncFn(&str, &[(String, String)], Bytes) -> u16> Suite<'_, P> {
             let outcome = begin(key, size).await;
             assert!(matches!(outcome, Err(ObjectError::Invalid { .. })), "{key} {size}: {outcome:?}");
         }
-        let key = "conformance/address.mp4";
+        let key = "conformance/uploads/address.mp4";
         self.store.put(key, Bytes::from_static(b"x"), meta_for(key), PutCondition::Always).await.unwrap();
         let address = self.store.address(key);
         assert!(address.ends_with(key) && (address.starts_with('/') || address.starts_with("s3://")), "{address}");

@@ -5,7 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::super::{Store, StoreError, seconds};
-use super::{UploadRow, upload_columns};
+use super::UploadRow;
+use super::row::upload_columns;
 
 impl Store {
     /// An upload of whatever organisation, if there is one.
