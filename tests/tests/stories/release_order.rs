@@ -41,6 +41,7 @@ async fn fill(store: &Store, random: &mut fastrand::Rng) -> (Vec<ActiveJob>, BTr
             title: "story".to_owned(),
             source: "/none".to_owned(),
             ladder: small_ladder(),
+            upload: None,
             encoder: "auto".to_owned(),
             home_region: "local".to_owned(),
             ready_by: None,
