@@ -8,9 +8,10 @@ use axum::response::{IntoResponse, Response};
 use fleet::store::tenant::Remembered;
 use sha2::{Digest, Sha256};
 
+use super::Shared;
 use super::caller::Caller;
+use super::input::read;
 use super::problem::Problem;
-use super::{MAX_BODY, Shared};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
@@ -48,9 +49,7 @@ async fn answer_once(
     next: Next,
 ) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, MAX_BODY)
-        .await
-        .map_err(|_| Problem::too_large("The body is larger than this address takes."))?;
+    let body = read(body).await?;
     let digest = digest(&parts.method, parts.uri.path(), &body);
     let tenant = api.store.tenant(caller.organisation);
     match tenant.remember(key, &digest).await? {

@@ -1,13 +1,19 @@
 //! What requests carry, with refusals that say what is wrong.
 
-use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection, QueryRejection};
+use axum::body::Body;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
 use serde::de::DeserializeOwned;
 
+use super::MAX_BODY;
 use super::problem::Problem;
+
+/// Bytes beyond the limit that are read and thrown away: a client that is still sending would not see the answer.
+const THROWN_AWAY: usize = 8 << 20;
 
 /// A JSON body. An empty one counts as `{}`.
 #[derive(Debug)]
@@ -16,16 +22,11 @@ pub(super) struct Input<T>(pub(super) T);
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let kind = request.headers().get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or("");
         let essence = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
         let is_json = essence.is_empty() || essence == "application/json" || essence.ends_with("+json");
-        let bytes = Bytes::from_request(request, state).await.map_err(|rejection| match rejection {
-            BytesRejection::FailedToBufferBody(failed) if failed.status() == StatusCode::PAYLOAD_TOO_LARGE => {
-                Problem::too_large("The body is larger than this address takes.")
-            }
-            _ => Problem::invalid("body", "it could not be read"),
-        })?;
+        let bytes = read(request.into_body()).await?;
         if bytes.is_empty() {
             return parse(b"{}");
         }
@@ -35,6 +36,27 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Input<T> {
         }
         parse(&bytes)
     }
+}
+
+/// Reads a body of no more than [`MAX_BODY`] bytes.
+pub(super) async fn read(body: Body) -> Result<Bytes, Problem> {
+    let mut stream = body.into_data_stream();
+    let (mut bytes, mut thrown_away) = (BytesMut::new(), 0);
+    while let Some(piece) = stream.next().await {
+        let piece = piece.map_err(|_| Problem::invalid("body", "it could not be read"))?;
+        if thrown_away == 0 && bytes.len() + piece.len() <= MAX_BODY {
+            bytes.extend_from_slice(&piece);
+            continue;
+        }
+        thrown_away += piece.len();
+        if thrown_away > THROWN_AWAY {
+            break;
+        }
+    }
+    if thrown_away > 0 {
+        return Err(Problem::too_large(format!("The body is larger than {} KiB.", MAX_BODY >> 10)));
+    }
+    Ok(bytes.freeze())
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<Input<T>, Problem> {
