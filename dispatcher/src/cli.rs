@@ -131,7 +131,7 @@ pub enum Verb {
     /// API keys of an organisation: list, make, withdraw
     #[command(subcommand)]
     Key(KeyVerb),
-    /// Print the OpenAPI document of the HTTP interface
+    /// Print the `OpenAPI` document of the HTTP interface
     Openapi,
     /// Empty the dead-letter queues and try all failed jobs again
     Redrive {

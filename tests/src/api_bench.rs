@@ -172,7 +172,7 @@ fn report(mut outcome: Outcome, before: f64, memory: &[f64], (heard, lost): (u64
 fn percentile(sorted: &[f64], share: f64) -> f64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a place in the list")]
     let place = ((sorted.len() as f64 * share).ceil() as usize).max(1) - 1;
-    sorted.get(place).or(sorted.last()).copied().unwrap_or(f64::NAN)
+    sorted.get(place).or_else(|| sorted.last()).copied().unwrap_or(f64::NAN)
 }
 
 /// Organisations with a history, each with a job that can be watched; the first one's is being encoded.

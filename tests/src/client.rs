@@ -21,7 +21,6 @@ impl Client {
     }
 
     /// A request to a path below `/v1`, to be completed and sent.
-    #[must_use]
     pub fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}/v1{path}", self.server));
         if self.key.is_empty() { request } else { request.bearer_auth(&self.key) }

@@ -214,15 +214,43 @@ pub(super) fn rate(text: &str) -> Option<Rate> {
 }
 
 /// A job to be.
-#[derive(Clone, Debug, Deserialize, Serialize, ToSchema)]
+#[derive(Clone, Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JobRequest {
     /// Id of a completed upload, or an `https://` or `s3://` address that this fleet allows.
     #[schema(example = "0192f0c1-1111-7000-8000-000000000000", max_length = 2000)]
     pub source: String,
-    /// The settings.
-    #[serde(flatten)]
-    pub settings: JobSettings,
+    /// For people, at most 500 characters; by default the file's name.
+    #[serde(default)]
+    #[schema(max_length = 500)]
+    pub title: Option<String>,
+    /// Name of a ladder (`GET /v1/ladders`).
+    #[serde(default)]
+    #[schema(example = "sports")]
+    pub ladder: Option<String>,
+    /// `auto`, `nvenc` or `x264`.
+    #[serde(default)]
+    #[schema(example = "auto")]
+    pub encoder: Option<String>,
+    /// When it should be ready: within a year.
+    #[serde(default, with = "time::serde::rfc3339::option")]
+    pub ready_by: Option<OffsetDateTime>,
+    /// Region; by default that of the source.
+    #[serde(default)]
+    pub region: Option<String>,
+}
+
+// Written out rather than flattened: unknown fields of a flattened part could not be refused.
+impl From<JobRequest> for JobSettings {
+    fn from(asked: JobRequest) -> Self {
+        Self {
+            title: asked.title,
+            ladder: asked.ladder,
+            encoder: asked.encoder,
+            ready_by: asked.ready_by,
+            region: asked.region,
+        }
+    }
 }
 
 /// What is wanted of a job.
@@ -300,7 +328,7 @@ async fn create(
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
     let source = Source::of(&api, &tenant, &mut tx, &caller, &asked.source).await?;
-    let id = accept(&api, &tenant, &mut tx, &caller, source, &asked.settings).await?;
+    let id = accept(&api, &tenant, &mut tx, &caller, source, &asked.into()).await?;
     let row = api.store.job_in(&mut tx, id).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(Job::of(&row, caller.has(Scope::Ops)))))

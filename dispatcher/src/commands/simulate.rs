@@ -18,10 +18,10 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE", default_value = "infra/fleet.toml")]
     pub fleet: PathBuf,
     /// CSV or JSON file, also what `dispatcher jobs --json` prints, or a generator: weekend:matches=200,
-    /// saturday:matches=40, steady:per_hour=10
+    /// `saturday:matches=40`, `steady:per_hour=10`
     #[arg(long, value_name = "FILE|GENERATOR", default_value = "weekend:matches=200")]
     pub arrivals: String,
-    /// always, calm, rough, process:up_h=…,down_h=…,shared=…,sigma=…,hazard=…, or a trace file or folder
+    /// always, calm, rough, `process:up_h=…,down_h=…,shared=…,sigma=…,hazard=…`, or a trace file or folder
     #[arg(long, value_name = "MARKET|PATH", default_value = "rough")]
     pub spot: String,
     /// Policies, separated by commas, parameters after a colon; that of the fleet file when missing

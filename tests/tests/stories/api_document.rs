@@ -1,4 +1,4 @@
-//! The served OpenAPI document against the running interface: requests are made up from it, and every answer is held
+//! The served `OpenAPI` document against the running interface: requests are made up from it, and every answer is held
 //! against it.
 
 use std::process::Command;

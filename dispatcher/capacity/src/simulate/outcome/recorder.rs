@@ -173,7 +173,7 @@ impl Recorder {
         Outcome {
             policy: policy.to_string(),
             jobs,
-            unfinished: unfinished,
+            unfinished,
             missed: self.missed + unfinished,
             wait_s: Percentiles::of(self.waits),
             playable_s: Percentiles::of(self.playables),
