@@ -60,7 +60,7 @@ pub fn order(active: &[ActiveJob], busy: &BTreeMap<Uuid, u64>, limit: usize) -> 
             .map(|c| (c.first_segment.is_some_and(|s| s < job.focus_segment), c.position, c.chunk))
             .collect();
         chunks.sort_unstable();
-        let keys = &mut organisations.entry(job.organisation).or_insert((job.weight.max(1), Vec::new())).1;
+        let keys = &mut organisations.entry(job.organisation).or_insert_with(|| (job.weight.max(1), Vec::new())).1;
         keys.extend(chunks.into_iter().take(most).map(|(behind, position, chunk)| {
             (job.ready_by.unwrap_or(Moment::NEVER), behind, position, job.created, job.job, chunk)
         }));
