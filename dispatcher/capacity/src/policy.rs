@@ -189,7 +189,7 @@ impl Default for Policy {
     fn default() -> Self {
         Self {
             rule: Rule::Deadline(Deadline::default()),
-            idle_after_s: 120.0,
+            idle_after_s: 60.0,
             ready_within_s: 4.0 * 3600.0,
             travel: 1.0,
         }

@@ -136,8 +136,8 @@ mod tests {
     #[test]
     fn a_match_is_quoted_between_a_warm_spot_and_a_cold_on_demand_instance() {
         let quote = quote(&fleet(), &RegionName::from("eu-west-1"), 5400.0).unwrap();
-        // 5400 / 5.02 = 1075.7 s at 0.2774, then with 330 + 120 s; 1183.3 + 540 + 120 s at 0.587.
-        assert_eq!((quote.low.0, quote.likely.0, quote.high.0), (82_888, 117_563, 300_555));
+        // 5400 / 5.02 = 1075.7 s at 0.2774, then with 330 + 60 s; 1183.3 + 540 + 60 s at 0.587.
+        assert_eq!((quote.low.0, quote.likely.0, quote.high.0), (82_888, 112940, 290772));
         assert!(quote.assumptions[1].contains("17.9 min of eu-west-1/g4dn.xlarge/spot"), "{:?}", quote.assumptions);
     }
 

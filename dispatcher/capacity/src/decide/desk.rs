@@ -43,8 +43,10 @@ pub(crate) struct RegionDesk {
     waiting: u64,
     /// Whether all of the work is still being uploaded.
     pub only_coming: bool,
-    /// Jobs and uploads that are too far away to count as work, but not to wait for.
+    /// Jobs and uploads that are not there yet, but soon enough to keep an idle instance for.
     soon: u64,
+    /// Their work, encode-seconds.
+    soon_s: f64,
 }
 
 /// How much a rule asks for.
@@ -99,6 +101,7 @@ impl<'a> Desk<'a> {
                 waiting: 0,
                 only_coming: true,
                 soon: 0,
+                soon_s: 0.0,
             });
         }
         desk.take_work(policy);

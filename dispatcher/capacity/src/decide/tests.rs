@@ -72,7 +72,7 @@ fn a_match_with_time_starts_one_cheap_spot_instance_and_says_why() {
     assert_eq!(
         said,
         [
-            "us-east-1 has 5400 encode-seconds to do, does 0.0 a second and should do 0.6",
+            "us-east-1 has 5400 encode-seconds to do, does 0.0 a second and should do 1.5",
             "1 more in us-east-1/g6.xlarge/spot: there is work",
         ]
     );
@@ -174,7 +174,7 @@ fn idle_instances_end_after_the_timer_and_stay_while_work_waits_or_comes() {
     let mut idle = view(Vec::new());
     pool(&mut idle, "eu-west-1/g4dn.xlarge/spot").instances = vec![
         instance("i-1", Phase::Idle, 121.0),
-        instance("i-2", Phase::Idle, 60.0),
+        instance("i-2", Phase::Idle, 30.0),
         instance("i-3", Phase::Busy, 999.0),
     ];
     let ends = |view: &FleetView| -> Vec<String> {

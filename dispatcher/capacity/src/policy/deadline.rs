@@ -3,8 +3,9 @@
 //! After "Can't Be Late: Optimizing Spot Instance Savings under Deadlines" (Wu et al., NSDI 2024), lifted from one job to
 //! a queue: jobs in order of their deadlines, and each rule holds for every prefix of that order.
 //!
-//! - **Spot** is started so that everything is ready in time with room to spare. Waiting costs nothing, so no more than
-//!   that: each instance pays for its boot.
+//! - **Spot** is started so that everything is ready in time with room to spare, and beyond that while there is an hour of
+//!   work for each instance. Not more: each instance pays for its boot, and waiting costs nothing. Not less: what is not done
+//!   while spot is there stands in the way of what comes later.
 //! - **Safety net**: when on-demand, started one boot from now, could only just meet a deadline, and what is there does not
 //!   suffice, on-demand is started. A spot instance that suffices is used until it is taken back.
 //! - **Uniform progress** ([`Pace::Uniform`]): when work is further behind the straight line from hand-in to deadline than
@@ -36,6 +37,8 @@ pub struct Deadline {
     pub pace: Pace,
     /// Spot is planned to finish in this part of the time that is left: 2 is half of it.
     pub lead: f64,
+    /// Spot beyond that is started while there are this many seconds of work for each instance.
+    pub spread_s: f64,
     /// Seconds before a ready-by at which everything should be encoded: publication, and what estimates are off by.
     pub margin_s: f64,
     /// An on-demand instance is worth its boot when it then works for this many boot times.
@@ -46,7 +49,7 @@ pub struct Deadline {
 
 impl Default for Deadline {
     fn default() -> Self {
-        Self { pace: Pace::Uniform, lead: 1.5, margin_s: 600.0, worth_boots: 4.0, drain: 1.0 }
+        Self { pace: Pace::Uniform, lead: 1.5, spread_s: 3600.0, margin_s: 600.0, worth_boots: 4.0, drain: 1.0 }
     }
 }
 
@@ -79,6 +82,7 @@ impl Deadline {
     pub(super) fn parameters(&mut self) -> Vec<Parameter<'_>> {
         vec![
             ("lead", &mut self.lead, 1.0..=100.0),
+            ("spread_s", &mut self.spread_s, 60.0..=LONG_S),
             ("margin_s", &mut self.margin_s, 0.0..=LONG_S),
             ("worth_boots", &mut self.worth_boots, 0.0..=1000.0),
             ("drain", &mut self.drain, 0.0..=1.0),
@@ -128,13 +132,14 @@ impl Deadline {
         prefixes
     }
 
-    /// Encode-seconds a second that finish everything early enough, but no more than gives each instance a boot time of
-    /// work.
+    /// Encode-seconds a second that finish everything early enough, or give each instance `spread_s` of work; but no more
+    /// than gives each a boot time of work.
     fn spot_rate(&self, desk: &Desk<'_>, r: usize, prefixes: &[Prefix]) -> f64 {
         let boots = PurchaseOption::ALL.into_iter().flat_map(|o| desk.pools(r, o)).map(|(_, p)| p.pool.boot.median_s);
         let boot_s = boots.map(finite).fold(0.0, f64::max).max(LEAST_S);
         let needed = prefixes.iter().map(|p| p.left_s * self.lead / p.time_s.max(LEAST_S)).fold(0.0, f64::max);
-        needed.min(desk.regions[r].work_s / boot_s)
+        let work_s = desk.regions[r].work_s;
+        needed.max(work_s / self.spread_s).min(work_s / boot_s)
     }
 
     fn on_demand(&self, desk: &Desk<'_>, r: usize) -> Option<OnDemand> {

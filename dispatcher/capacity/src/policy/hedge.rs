@@ -1,4 +1,4 @@
-//! As `deadline`, with spare spot instances (`SkyServe`'s overprovisioning) and second attempts: a chunk that is far slower
+//! As `deadline`, with spare spot instances (as serving systems overprovision) and second attempts: a chunk that is far slower
 //! than its siblings is given to an idle worker as well, and the first to finish wins.
 
 use std::collections::HashMap;

@@ -100,7 +100,10 @@ impl ReleaseQueue {
     pub fn push(&mut self, place: Place, position: i64, chunk: i32) {
         let job = &mut self.jobs[place as usize];
         self.waiting[job.region] += 1;
-        let at = job.waiting.partition_point(|w| *w < (position, chunk));
+        let at = match job.waiting.back() {
+            Some(last) if *last > (position, chunk) => job.waiting.partition_point(|w| *w < (position, chunk)),
+            _ => job.waiting.len(),
+        };
         job.waiting.insert(at, (position, chunk));
         if at == 0 {
             let entry = head(job, place);

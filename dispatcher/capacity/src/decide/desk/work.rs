@@ -19,7 +19,10 @@ impl Desk<'_> {
             let boot_s = self.boot_s(r);
             let region = &mut self.regions[r];
             if wait_s > boot_s {
-                region.soon += u64::from(wait_s <= boot_s + patience_s);
+                if wait_s <= boot_s + patience_s {
+                    region.soon += 1;
+                    region.soon_s += left_s;
+                }
                 continue;
             }
             region.loads.push(Load {
@@ -40,7 +43,10 @@ impl Desk<'_> {
             let boot_s = self.boot_s(r);
             let region = &mut self.regions[r];
             if wait_s > boot_s {
-                region.soon += u64::from(wait_s <= boot_s + patience_s);
+                if wait_s <= boot_s + patience_s {
+                    region.soon += 1;
+                    region.soon_s += left_s;
+                }
                 continue;
             }
             region.loads.push(Load {
@@ -52,7 +58,8 @@ impl Desk<'_> {
             region.work_s += left_s;
             // Chunks of half a minute; how many there really are shows when it is planned.
             region.chunks += (left_s / 30.0).ceil().min(1e9) as u64;
-            region.waiting += 1;
+            region.soon += 1;
+            region.soon_s += left_s;
         }
     }
 
@@ -80,16 +87,18 @@ impl Desk<'_> {
             let Some(to) = able.min_by(|a, b| self.cheapest(*a, policy).total_cmp(&self.cheapest(*b, policy))) else {
                 return;
             };
-            let loads = std::mem::take(&mut self.regions[from].loads);
-            let (work_s, chunks) = (self.regions[from].work_s, self.regions[from].chunks);
-            let (waiting, only_coming) = (self.regions[from].waiting, self.regions[from].only_coming);
             let source = &mut self.regions[from];
-            (source.work_s, source.chunks, source.waiting) = (0.0, 0, 0);
+            let work_s = std::mem::take(&mut source.work_s);
+            let (loads, only_coming) = (std::mem::take(&mut source.loads), source.only_coming);
+            let (chunks, waiting) = (std::mem::take(&mut source.chunks), std::mem::take(&mut source.waiting));
+            let (soon, soon_s) = (std::mem::take(&mut source.soon), std::mem::take(&mut source.soon_s));
             let target = &mut self.regions[to];
             target.loads.extend(loads);
             target.work_s += work_s;
             target.chunks += chunks;
             target.waiting += waiting;
+            target.soon += soon;
+            target.soon_s += soon_s;
             target.only_coming &= only_coming;
             let (from, to) = (self.regions[from].name.clone(), self.regions[to].name.clone());
             self.reasons.push(Reason::Elsewhere { from, to, work_s });

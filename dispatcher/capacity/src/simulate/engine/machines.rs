@@ -54,10 +54,13 @@ impl Machine {
 
     /// Notes time of a slot for a job.
     pub(super) fn note_use(&mut self, job: u32, useful_ms: u64, wasted_ms: u64) {
+        let id = job_id(job);
         let next = self.uses.len();
-        let place = *self.use_of.entry(job).or_insert(next);
+        // Most chunks are of the same job as the one before.
+        let is_last = self.uses.last().is_some_and(|u| u.job == id);
+        let place = if is_last { next - 1 } else { *self.use_of.entry(job).or_insert(next) };
         if place == next {
-            self.uses.push(JobUse { job: job_id(job), useful_ms: 0, wasted_ms: 0 });
+            self.uses.push(JobUse { job: id, useful_ms: 0, wasted_ms: 0 });
         }
         self.uses[place].useful_ms += useful_ms;
         self.uses[place].wasted_ms += wasted_ms;

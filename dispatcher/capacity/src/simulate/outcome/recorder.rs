@@ -14,7 +14,7 @@ use crate::simulate::engine::{Running, Scenario, job_id};
 use crate::view::{FleetView, Phase, PoolView};
 
 /// Points of a plot over time, about.
-const SAMPLES: f64 = 600.0;
+const SAMPLES: f64 = 2000.0;
 
 /// Takes notes while a scenario runs.
 pub(in crate::simulate) struct Recorder {

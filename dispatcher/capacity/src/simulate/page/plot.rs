@@ -89,7 +89,12 @@ impl Plot {
 
     /// A line.
     pub(super) fn line(&mut self, points: &[(f64, f64)], colour: &str) {
-        let text: Vec<String> = points.iter().map(|(x, y)| format!("{:.1},{:.1}", self.px(*x), self.py(*y))).collect();
+        // Of a level stretch only its ends.
+        let is_corner = |i: usize| {
+            i == 0 || i + 1 == points.len() || points[i - 1].1 != points[i].1 || points[i + 1].1 != points[i].1
+        };
+        let corners = points.iter().enumerate().filter(|(i, _)| is_corner(*i));
+        let text: Vec<String> = corners.map(|(_, (x, y))| format!("{:.1},{:.1}", self.px(*x), self.py(*y))).collect();
         let points = text.join(" ");
         self.put(format_args!(
             "<polyline points=\"{points}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.2\"/>"

@@ -101,7 +101,7 @@ fn quotas_are_never_exceeded_at_any_sample() {
 #[test]
 fn stragglers_are_overtaken_by_second_attempts() {
     let mut scenario = scenario(fleet(|_| {}), "saturday:matches=6,minutes=30", "always", 1);
-    scenario.settings.stragglers = 0.02;
+    scenario.settings.stragglers = 0.1;
     let hedged = run(&scenario, &policy("hedge:extra=1"));
     assert!(hedged.hedges > 0);
     assert_eq!((hedged.missed, hedged.unfinished), (0, 0));
