@@ -7,17 +7,17 @@ mod local;
 #[path = "uploads/sender.rs"]
 mod sender;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
-use fleet::config::{ApiConfig, InboxConfig};
+use fleet::config::InboxConfig;
 use fleet::objects::{ObjectError, ObjectStore, S3Store, Uploads};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stories::aws;
 use stories::client::Client;
 use stories::fleet_processes::{Fleet, Process};
-use stories::services::{LocalStack, free_port};
+use stories::interface::Interface;
+use stories::services::LocalStack;
 
 use self::sender::Sender;
 use super::fleet_stories::cloud;
@@ -28,6 +28,7 @@ const PART: u64 = 8 << 20;
 /// A dispatcher with its HTTP interface, and a client of FC Home.
 struct Served {
     fleet: Fleet,
+    interface: Interface,
     process: Process,
     client: Client,
 }
@@ -36,34 +37,17 @@ impl Served {
     /// A fleet in the cloud whose uploads go to a bucket of their own.
     async fn in_cloud(inbox: Vec<InboxConfig>) -> Self {
         let (mut fleet, bucket) = cloud(&["eu-central-1"]).await;
-        let port = free_port();
-        fleet.config.api = ApiConfig {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], port))),
-            uploads: Some(format!("s3://{}/uploads", bucket.name)),
-            signing_secret: Some("0123456789abcdef0123456789abcdef".to_owned()),
-            requests_per_second: 1000,
-            inbox,
-            ..ApiConfig::default()
-        };
+        let interface = Interface::of(&mut fleet, 1000);
+        fleet.config.api.uploads = Some(format!("s3://{}/uploads", bucket.name));
+        fleet.config.api.inbox = inbox;
         fleet.write_config("fleet.toml", &fleet.config);
         fleet.environment.push(("AWS_ENDPOINT_URL_SQS".to_owned(), LocalStack::shared().endpoint()));
         fleet.environment.push(("AWS_REGION".to_owned(), "eu-central-1".to_owned()));
         fleet.command(&["organisation", "create", "FC Home"]);
-        let key = fleet.command(&["key", "create", "--organisation", "FC Home"]).trim().to_owned();
-        let client = Client::new(&format!("http://127.0.0.1:{port}"), &key);
+        let client = interface.client(&fleet.command(&["key", "create", "--organisation", "FC Home"]));
         let process = fleet.dispatcher();
-        let served = Self { fleet, process, client };
-        served.answers().await;
-        served
-    }
-
-    async fn answers(&self) {
-        let until = std::time::Instant::now() + Duration::from_secs(60);
-        let http = reqwest::Client::new();
-        while !http.get(format!("{}/readyz", self.client.server)).send().await.is_ok_and(|a| a.status().is_success()) {
-            assert!(std::time::Instant::now() < until, "{}", self.process.log());
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+        interface.ready(&fleet).await;
+        Self { fleet, interface, process, client }
     }
 
     /// The store of uploads, as the dispatcher sees it.
@@ -98,7 +82,7 @@ async fn whatever_is_repeated_or_dies_there_is_one_upload_and_one_job() {
     // The dispatcher is killed, and the upload goes on with the next one.
     served.process.kill();
     served.process = served.fleet.dispatcher();
-    served.answers().await;
+    served.interface.ready(&served.fleet).await;
     let (_, again) = sender.begin(job).await;
     assert_eq!((&again["id"], &again["received_bytes"]), (&upload["id"], &json!(5000)));
     let (status, problem) = sender.complete(&upload).await;
@@ -154,7 +138,7 @@ async fn what_was_cut_off_is_repaired_and_what_nobody_finishes_expires() {
         .await;
     served.execute("update touchline.uploads set expires_at = now() where fingerprint = 'left'").await;
     served.process = served.fleet.dispatcher();
-    served.answers().await;
+    served.interface.ready(&served.fleet).await;
     let until = std::time::Instant::now() + Duration::from_secs(60);
     loop {
         let (_, done) = client.get("/uploads?state=completed").await;

@@ -101,11 +101,12 @@ fn problem(error: PartError) -> Problem {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use axum::http::Request;
     use fleet::config::Config;
     use fleet::objects::FolderStore;
     use fleet::store::{Store, StoreOptions};
-    use std::sync::Arc;
     use tower::ServiceExt;
 
     use super::*;

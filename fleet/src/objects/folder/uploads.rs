@@ -1,11 +1,12 @@
-//! Uploads in parts in a folder: every part is written to its place in one file, which becomes the object by a rename, so
-//! nothing is copied. Below the hidden folder, an upload `ID` is
+//! Uploads in parts in a folder: every part is written to its place in one file, which becomes the object by a rename,
+//! so nothing is copied. Below the hidden folder, an upload `ID` is
 //!
 //! - `uploads/ID/data`: the bytes, with holes where parts are missing;
 //! - `uploads/ID/parts/N`: exists when part N was ever begun, and is not empty when all of it is on the disk;
 //! - `uploads/ID/lock`: shared by those who write parts, alone for the one who completes.
 //!
-//! Those who complete at once take turns by a lock on the folder `parts`. A part's bytes are synced before its mark is, so that what counts as received outlives a power failure.
+//! Those who complete at once take turns by a lock on the folder `parts`. A part's bytes are synced before its mark is, so
+//! that what counts as received outlives a power failure.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
