@@ -24,7 +24,7 @@ use std::time::Duration;
 use fleet::config::{Config, ConfigError};
 use fleet::objects::ObjectStore;
 use fleet::queue::{MAX_BATCH, Queue, Received};
-use fleet::store::work::{AttemptId, Claim, Claimed};
+use fleet::store::work::{AttemptId, Claim, Claimed, Work};
 use fleet::store::workers::NewWorker;
 use fleet::store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -242,9 +242,12 @@ async fn watch_for_drain(service: Arc<Service>, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Polls while there are free slots; each message that can be claimed becomes an attempt.
+/// Polls while there are free slots; each message that can be claimed becomes an attempt. One track of sound at a time
+/// goes beside the slots.
 async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
     let free = Arc::new(Semaphore::new(service.slots as usize));
+    // Sound costs a small part of a core but runs through the whole match: in a slot it would keep pictures waiting.
+    let sound = Arc::new(Semaphore::new(1));
     let (mut draining, mut attempts) = (service.draining.subscribe(), JoinSet::new());
     let (wake, mut woken) = mpsc::channel::<()>(1);
     let mut idle_since = tokio::time::Instant::now();
@@ -282,6 +285,10 @@ async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
                         continue;
                     };
                     let Some(claim) = claim(service, &one).await else { continue };
+                    let permit = match sound.clone().try_acquire_owned() {
+                        Ok(beside) if matches!(claim.work, Work::Audio { .. }) => beside,
+                        _ => permit,
+                    };
                     let (service, wake) = (service.clone(), wake.clone());
                     service.busy.fetch_add(1, Relaxed);
                     attempts.spawn(async move {

@@ -93,7 +93,7 @@ impl Notices {
         let read = |m: &aws_sdk_sqs::types::Message| {
             let count = m.attributes().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
             Some(Notice {
-                written: m.body().and_then(written),
+                written: m.body().and_then(written_objects),
                 receipt: Receipt(m.receipt_handle()?.to_owned()),
                 receive_count: count.and_then(|c| c.parse().ok()).unwrap_or(1),
             })
