@@ -2,6 +2,8 @@
 //! then `master.m3u8`, then one transaction that is the publication. Every step may be repeated; whoever finds a job
 //! between two steps finishes it.
 
+pub mod growing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use fleet::cmaf::InitFacts;
 use fleet::conformance;
 use fleet::failure::FailureCode;
-use fleet::hls::{Playlist, Thumbnail, parse, render_media_playlist, render_multivariant_playlist, render_thumbnails};
+use fleet::hls::{Thumbnail, render_media_playlist, render_multivariant_playlist, render_thumbnails};
 use fleet::keys;
 use fleet::objects::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
 use fleet::plan::JobPlan;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 
 use crate::dispatch::DispatchError;
 use crate::pace::{Pace, pace};
+use growing::{GrowingVersion, replace, watchable_segments};
 
 /// Jobs that are worked on at once.
 const JOBS_AT_ONCE: usize = 4;
@@ -209,7 +212,8 @@ impl Publisher {
         for track in in_order {
             let text = render_media_playlist(&presentation::growing_playlist(&subject.plan, track, ended));
             let key = format!("{}{}/{}", subject.prefix, track.name, keys::WATCH);
-            let etag = self.replace(&key, text, lock.etags.get(&track.name), track.segments.len(), ended).await?;
+            let version = GrowingVersion { text, segments: track.segments.len(), ended };
+            let etag = replace(&*self.objects, &key, version, lock.etags.get(&track.name)).await?;
             lock.etags.insert(track.name.clone(), etag.0);
         }
         if !lock.master {
@@ -223,39 +227,6 @@ impl Publisher {
             lock.master = true;
         }
         Ok(wanted)
-    }
-
-    /// Writes a growing playlist over the version that was written last. Whoever comes late, with fewer segments, changes
-    /// nothing.
-    async fn replace(
-        &self,
-        key: &str,
-        text: String,
-        last: Option<&String>,
-        segments: usize,
-        ended: bool,
-    ) -> Result<ETag, Fault> {
-        let condition = last.map_or(PutCondition::IfAbsent, |etag| PutCondition::IfMatch(ETag(etag.clone())));
-        match self.put(key, text.clone(), condition).await {
-            Err(ObjectError::PreconditionFailed { .. } | ObjectError::NotFound { .. }) => {}
-            other => return Ok(other?),
-        }
-        // Somebody wrote and died before it was noted, or the playlist was deleted.
-        match self.objects.get(key, MAX_PLAYLIST).await {
-            Ok((there, etag)) => {
-                let there = parse(&String::from_utf8_lossy(&there)).ok();
-                let longer = match there {
-                    Some(Playlist::Media(m)) => m.segments.len() > segments || (m.ended && !ended),
-                    _ => false,
-                };
-                if longer {
-                    return Ok(etag);
-                }
-                Ok(self.put(key, text, PutCondition::IfMatch(etag)).await?)
-            }
-            Err(ObjectError::NotFound { .. }) => Ok(self.put(key, text, PutCondition::Always).await?),
-            Err(other) => Err(other.into()),
-        }
     }
 
     async fn put(&self, key: &str, text: String, condition: PutCondition) -> Result<ETag, ObjectError> {
@@ -457,11 +428,6 @@ pub(crate) fn render_storyboard(plan: &JobPlan, strips: &[CommittedFile], end: u
     }
     cues.sort_by_key(|c| c.start_ms);
     render_thumbnails(&cues)
-}
-
-/// Segments that every rendition has, from the first without a hole. A sound track that is complete has all it will have.
-fn watchable_segments(tracks: &[Growth]) -> u64 {
-    tracks.iter().map(|t| if t.kind == "audio" && t.ended { u64::MAX } else { t.contiguous }).min().unwrap_or(0)
 }
 
 fn milliseconds(plan: &JobPlan, frames: u64) -> u64 {

@@ -379,8 +379,9 @@ impl Store {
             .collect();
         let media: Vec<f64> = new.chunks.iter().map(|c| c.seconds).collect();
         self.query(
-            "insert into touchline.chunks (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds)
-             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds
+            "insert into touchline.chunks
+                (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds, attempt)
+             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds, $8
              from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::float8[])
                 with ordinality as c(kind, position, first_segment, end_segment, rendition, seconds, n)",
         )
@@ -391,6 +392,7 @@ impl Store {
         .bind(&end)
         .bind(&renditions)
         .bind(&media)
+        .bind(id.attempt)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;

@@ -1,0 +1,58 @@
+//! How far a presentation can be watched, and how its growing playlists are written by several publishers.
+
+use bytes::Bytes;
+use fleet::hls::{Playlist, parse};
+use fleet::objects::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
+use fleet::store::publication::Growth;
+
+/// Largest playlist that is read back, in bytes.
+const MAX_PLAYLIST: u64 = 16 << 20;
+
+/// A version of a growing playlist.
+#[derive(Clone, Debug)]
+pub struct GrowingVersion {
+    /// The playlist.
+    pub text: String,
+    /// Segments that it lists.
+    pub segments: usize,
+    /// Whether it is the last one.
+    pub ended: bool,
+}
+
+/// Segments that every rendition has, from the first without a hole. A sound track that is complete has all it will have.
+#[must_use]
+pub fn watchable_segments(tracks: &[Growth]) -> u64 {
+    tracks.iter().map(|t| if t.kind == "audio" && t.ended { u64::MAX } else { t.contiguous }).min().unwrap_or(0)
+}
+
+/// Writes a growing playlist over the version that was written last. Whoever comes late, with fewer segments, changes
+/// nothing. Gives the version that is there now.
+///
+/// # Errors
+/// The store does not answer, or another publisher was faster: the next turn tries again.
+pub async fn replace(
+    objects: &dyn ObjectStore,
+    key: &str,
+    version: GrowingVersion,
+    last: Option<&String>,
+) -> Result<ETag, ObjectError> {
+    let put = |condition| objects.put(key, Bytes::from(version.text.clone()), meta_for(key), condition);
+    let condition = last.map_or(PutCondition::IfAbsent, |etag| PutCondition::IfMatch(ETag(etag.clone())));
+    match put(condition).await {
+        Err(ObjectError::PreconditionFailed { .. } | ObjectError::NotFound { .. }) => {}
+        other => return other,
+    }
+    // Somebody wrote and died before it was noted, or the playlist was deleted.
+    match objects.get(key, MAX_PLAYLIST).await {
+        Ok((there, etag)) => {
+            let there = parse(&String::from_utf8_lossy(&there)).ok();
+            let longer = match there {
+                Some(Playlist::Media(m)) => m.segments.len() > version.segments || (m.ended && !version.ended),
+                _ => false,
+            };
+            if longer { Ok(etag) } else { put(PutCondition::IfMatch(etag)).await }
+        }
+        Err(ObjectError::NotFound { .. }) => put(PutCondition::Always).await,
+        Err(other) => Err(other),
+    }
+}
