@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use crate::dispatch::DispatchError;
 use crate::pace::{Pace, pace};
-use growing::{GrowingVersion, replace, watchable_segments};
+use growing::{GrowingVersion, is_listable, replace, watchable_segments};
 
 /// Jobs that are worked on at once.
 const JOBS_AT_ONCE: usize = 4;
@@ -138,11 +138,15 @@ impl Publisher {
         if wanted <= listed {
             return Ok(false);
         }
-        let Some(mut lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
+        let Some(lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
         // Another dispatcher may have been here since.
         let wanted = wanted.max(lock.listed);
+        let Some(mut lock) = lock.promise(wanted).await? else { return Ok(false) };
+        let wanted = wanted.max(lock.listed);
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
-        let grown = self.write_growing(&subject, &mut lock, &names, wanted, false).await?;
+        let Some(grown) = self.write_growing(&subject, &mut lock, &names, wanted, false).await? else {
+            return Ok(false);
+        };
         let grid = &subject.plan.video.grid;
         let frames = grid.start(grown).or(subject.plan.expected_frames).unwrap_or(0);
         lock.grown(grown, milliseconds(&subject.plan, frames)).await?;
@@ -179,7 +183,7 @@ impl Publisher {
     }
 
     /// Writes the growing playlists with `wanted` segments, and their multivariant playlist when there is none. Gives how
-    /// many segments are listed.
+    /// many segments are listed; `None` when some were withdrawn since they were counted.
     async fn write_growing(
         &self,
         subject: &Subject,
@@ -187,13 +191,17 @@ impl Publisher {
         tracks: &[&Growth],
         wanted: u64,
         ended: bool,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Option<u64>, Fault> {
         let inits: BTreeMap<String, (String, InitFacts)> =
             self.store.inits(subject.job).await?.into_iter().map(|(name, uri, init)| (name, (uri, init))).collect();
         let mut growing = BTreeMap::new();
         for track in tracks {
             let Some((init_uri, init)) = inits.get(&track.rendition) else { continue };
             let segments = self.store.listed_segments(subject.job, &track.rendition, wanted).await?;
+            let has_no_more = ended || track.kind == "audio" && track.ended;
+            if !is_listable(segments.iter().map(|s| s.index), wanted, has_no_more) {
+                return Ok(None);
+            }
             growing.insert(
                 track.rendition.clone(),
                 GrowingTrack {
@@ -226,7 +234,7 @@ impl Publisher {
             self.put(&key, render_multivariant_playlist(&master), PutCondition::Always).await?;
             lock.master = true;
         }
-        Ok(wanted)
+        Ok(Some(wanted))
     }
 
     async fn put(&self, key: &str, text: String, condition: PutCondition) -> Result<ETag, ObjectError> {
@@ -299,7 +307,10 @@ impl Publisher {
             self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let tracks: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
-        lock.listed = self.write_growing(&subject, &mut lock, &tracks, longest, true).await?;
+        let Some(listed) = self.write_growing(&subject, &mut lock, &tracks, longest, true).await? else {
+            return Ok(false);
+        };
+        lock.listed = listed;
 
         // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names; the
         // sweep takes it away. What counts as published is the job's state.

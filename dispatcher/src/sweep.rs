@@ -83,8 +83,8 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
         let page = objects.list(&root, after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
-        // What was written after the end may belong to another try.
-        listed.extend(page.into_iter().filter(|o| o.modified < job.finished_at).map(|o| o.key));
+        // Also what arrived after the end: a writer learns of a cancel later.
+        listed.extend(page.into_iter().map(|o| o.key));
     }
     let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
     let orphans = orphans(listed, &current, files, job.succeeded);

@@ -25,6 +25,20 @@ pub fn watchable_segments(tracks: &[Growth]) -> u64 {
     tracks.iter().map(|t| if t.kind == "audio" && t.ended { u64::MAX } else { t.contiguous }).min().unwrap_or(0)
 }
 
+/// Whether committed segments, given by their numbers, can be listed: from the first on, without a hole, and `wanted` of
+/// them, unless the track has no more. Some may have been withdrawn since they were counted.
+#[must_use]
+pub fn is_listable(numbers: impl Iterator<Item = u64>, wanted: u64, has_no_more: bool) -> bool {
+    let mut count = 0;
+    for number in numbers {
+        if number != count {
+            return false;
+        }
+        count += 1;
+    }
+    has_no_more || count == wanted
+}
+
 /// Writes a growing playlist over the version that was written last. Whoever comes late, with fewer segments, changes
 /// nothing. Gives the version that is there now.
 ///
@@ -54,5 +68,21 @@ pub async fn replace(
         }
         Err(ObjectError::NotFound { .. }) => put(PutCondition::Always).await,
         Err(other) => Err(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_or_an_end_that_was_withdrawn_is_not_listed() {
+        let listable = |numbers: &[u64], wanted, more| is_listable(numbers.iter().copied(), wanted, !more);
+        assert!(listable(&[0, 1, 2], 3, true));
+        assert!(!listable(&[0, 2], 3, true), "a hole");
+        assert!(!listable(&[0, 2], 3, false), "a hole in a track that is complete");
+        assert!(!listable(&[1, 2], 3, true), "the first is missing");
+        assert!(!listable(&[0, 1], 3, true), "the last is missing");
+        assert!(listable(&[0, 1], 3, false), "a sound track may be shorter");
     }
 }

@@ -551,6 +551,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<Completed, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // The chunk's row first: who withdraws segments holds it, and what is counted after that stays.
+        if !finish(self, &mut tx, id, done.made).await? {
+            return Ok(Completed::LeaseLost);
+        }
         if let Some((renditions, first, end)) = &done.segments {
             let row = self
                 .query(
@@ -565,11 +569,9 @@ impl Store {
                 .await?;
             let wanted = end.saturating_sub(*first) * renditions.len() as u64;
             if unsigned(row.try_get("n")?) != wanted {
+                tx.rollback().await?;
                 return Ok(Completed::SegmentsMissing);
             }
-        }
-        if !finish(self, &mut tx, id, done.made).await? {
-            return Ok(Completed::LeaseLost);
         }
         if done.source_end.is_some() || done.damaged > 0 {
             self.query(

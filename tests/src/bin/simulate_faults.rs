@@ -128,7 +128,11 @@ fn many(request: &Request) -> bool {
     if shown.load(Relaxed) > 0 {
         eprintln!();
     }
-    if request.json { println!("{}", tally_json(&tally)) } else { print_tally(&tally) }
+    if request.json {
+        println!("{}", tally_json(&tally))
+    } else {
+        print_tally(&tally)
+    }
     tally.broken.is_empty()
 }
 
@@ -141,7 +145,10 @@ fn print_tally(tally: &Tally) {
     let seconds = tally.took.as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "for people")]
     let (rate, hours) = (tally.seeds as f64 / seconds.max(1e-9), tally.virtual_ms as f64 / 3.6e6);
-    println!("seeds {}, {seconds:.1} s, {rate:.0} seeds/s, {} steps, {hours:.0} h of virtual time", tally.seeds, tally.steps);
+    println!(
+        "seeds {}, {seconds:.1} s, {rate:.0} seeds/s, {} steps, {hours:.0} h of virtual time",
+        tally.seeds, tally.steps
+    );
     println!("jobs {:?}", tally.jobs);
     println!("faults {}, {} at least in each seed:", tally.faults.values().sum::<u64>(), tally.fewest_faults);
     for (fault, n) in &tally.faults {

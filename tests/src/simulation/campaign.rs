@@ -111,8 +111,9 @@ pub fn plant_all(first: u64, most: u64, progress: impl Fn(&Found) + Sync) -> Vec
     std::thread::scope(|scope| {
         for _ in 0..available_parallelism().map_or(1, usize::from) {
             scope.spawn(|| {
-                while let Some(planted) =
-                    usize::try_from(next.fetch_add(1, Relaxed)).ok().and_then(|n| Deviation::ALL.get(n).map(|d| (n, *d)))
+                while let Some(planted) = usize::try_from(next.fetch_add(1, Relaxed))
+                    .ok()
+                    .and_then(|n| Deviation::ALL.get(n).map(|d| (n, *d)))
                 {
                     let one = find(planted.1);
                     found.lock().unwrap_or_else(PoisonError::into_inner).insert(planted.0, one);

@@ -73,6 +73,10 @@ deviations! {
     /// Guard.
     WithdrawTakesListed = "a quarantine withdraws what a playlist lists",
     /// Guard.
+    WithdrawForgetsPromises = "a quarantine withdraws what a playlist may list that was written and not noted",
+    /// Publisher.
+    GrowsOverHoles = "the growing playlist is written without another look for holes",
+    /// Guard.
     WithdrawKeepsChunksDone = "a quarantine leaves chunks done whose segments it withdrew",
     /// Worker.
     RowBeforeObject = "a segment's row is written before its object",
@@ -100,6 +104,8 @@ deviations! {
     DeadLetterFails = "a dead letter fails its job",
     /// Worker.
     HandBackKeepsAttempt = "an attempt that is handed back keeps its number",
+    /// Retention.
+    SweepSparesLateWrites = "the sweep spares what was written after the end",
     /// Retention.
     SweepForgetsInits = "the sweep takes init segments for what nobody names",
 }

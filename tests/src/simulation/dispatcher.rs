@@ -223,7 +223,9 @@ impl Dispatcher {
         let root = keys::job_prefix(job.organisation, job.job, 1);
         let early = if rows_first { self.files(&job).await? } else { None };
         let mut listed = self.objects.list(&root, None).await?;
-        listed.retain(|o| o.modified < moment(job.finished_at) || rows_first);
+        if self.does(Deviation::SweepSparesLateWrites) {
+            listed.retain(|o| o.modified < moment(job.finished_at));
+        }
         let files = if rows_first { early } else { self.files(&job).await? };
         let Some(mut files) = files else { return Ok(()) };
         if self.does(Deviation::SweepForgetsInits) {

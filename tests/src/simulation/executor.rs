@@ -128,10 +128,7 @@ impl<T> Drop for Join<T> {
 }
 
 /// Drives `work` until it is done or `stop` says so; looked at whenever the task is woken.
-pub(crate) async fn unless<T, S>(
-    work: impl Future<Output = T>,
-    mut stop: impl FnMut() -> Option<S>,
-) -> Result<T, S> {
+pub(crate) async fn unless<T, S>(work: impl Future<Output = T>, mut stop: impl FnMut() -> Option<S>) -> Result<T, S> {
     let mut work = std::pin::pin!(work);
     std::future::poll_fn(|context| {
         if let Some(reason) = stop() {

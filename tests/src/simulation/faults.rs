@@ -154,7 +154,8 @@ impl World {
 
     /// A living process, by chance.
     fn victim(&mut self, wanted: impl Fn(Option<usize>) -> bool) -> Option<ProcessId> {
-        let alive = |(id, p): (usize, &super::world::Process)| (id != OUTSIDE && p.alive && wanted(p.region)).then_some(id);
+        let alive =
+            |(id, p): (usize, &super::world::Process)| (id != OUTSIDE && p.alive && wanted(p.region)).then_some(id);
         let found: Vec<ProcessId> = self.processes.iter().enumerate().filter_map(alive).collect();
         (!found.is_empty()).then(|| found[self.random.usize(0..found.len())])
     }

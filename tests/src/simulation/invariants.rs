@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use fleet::failure::FailureCode;
 use fleet::state::{ChunkState, JobState};
-use fleet::store::work::AttemptId;
+use fleet::store::work::{AttemptId, Work};
 use uuid::Uuid;
 
 use super::memory::{Memory, Ms, Task};
@@ -143,7 +143,9 @@ impl World {
         };
         let now = self.now;
         if now > voided.max(it.slept_at) + allowed {
-            self.broken(|| format!("job {}: chunk {} is worked on {} ms after its lease was lost", id.job, id.chunk, now - voided));
+            self.broken(|| {
+                format!("job {}: chunk {} is worked on {} ms after its lease was lost", id.job, id.chunk, now - voided)
+            });
         }
     }
 
@@ -152,8 +154,11 @@ impl World {
         let id = task.id;
         let Some(job) = self.store.jobs.get(&id.job).filter(|j| j.generation == task.generation) else { return };
         let Some(claimed_at) = job.attempts.get(&(id.chunk, id.attempt)).map(|a| a.claimed_at) else { return };
-        let had = |name: &String| job.segments.get(&(name.clone(), index)).is_some_and(|s| s.committed_at < claimed_at);
-        if !names.is_empty() && names.iter().all(had) {
+        let Work::Video { first, .. } = task.work else { return };
+        let had =
+            |name: &String, i: u64| job.segments.get(&(name.clone(), i)).is_some_and(|s| s.committed_at < claimed_at);
+        // After a hole, which a quarantine leaves, an engine makes what follows too.
+        if !names.is_empty() && (first..=index).all(|i| names.iter().all(|name| had(name, i))) {
             self.broken(|| format!("job {}: segment {index} was committed, and is encoded again", id.job));
         }
     }

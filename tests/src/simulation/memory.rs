@@ -137,6 +137,7 @@ pub(crate) struct Segment {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Publication {
     pub(crate) listed: u64,
+    pub(crate) promised: u64,
     pub(crate) appended_at: Option<Ms>,
     pub(crate) etags: BTreeMap<String, String>,
     pub(crate) master: bool,

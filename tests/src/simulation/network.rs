@@ -117,6 +117,10 @@ impl<T: Debug + Send + 'static, F: FnMut(&mut World) -> Poll<T> + Send + 'static
     fn run(mut self, world: &mut World, patience: Ms) {
         let now = world.now;
         world.watch.caller = self.process;
+        if self.answered.is_none() {
+            // Whoever asked does not know that it has what it asked for.
+            world.processes[self.process].disturbed_at = now.max(world.processes[self.process].disturbed_at);
+        }
         let Poll::Ready(value) = (self.op)(world) else {
             if now < patience {
                 world.at(now + LOCKED, Due::Run(Box::new(move |world| self.run(world, patience))));

@@ -81,7 +81,8 @@ impl Service {
     /// The lease that is asked for.
     pub(crate) fn lease(&self) -> Ms {
         let world = self.client.sim.world();
-        let skew = if world.does(Deviation::LeaseByWorkersClock) { world.processes[self.client.process].skew } else { 0 };
+        let skew =
+            if world.does(Deviation::LeaseByWorkersClock) { world.processes[self.client.process].skew } else { 0 };
         LEASE + skew
     }
 }
@@ -131,8 +132,10 @@ async fn poll(service: &Arc<Service>, slots: usize) {
             sim.sleep(300).await;
             continue;
         }
-        let received =
-            service.queue.receive(free.min(MAX_BATCH), Duration::ZERO, Duration::from_millis(LEASE.unsigned_abs())).await;
+        let received = service
+            .queue
+            .receive(free.min(MAX_BATCH), Duration::ZERO, Duration::from_millis(LEASE.unsigned_abs()))
+            .await;
         match received {
             Ok(received) if received.is_empty() => sim.sleep(700).await,
             Ok(received) => {
@@ -171,9 +174,7 @@ async fn claim(service: &Arc<Service>, received: &Received) -> Option<Task> {
     let outcome = match claimed {
         Ok(Claimed::Ours(task)) => return Some(*task),
         Ok(Claimed::Stale) => service.queue.delete(std::slice::from_ref(&received.receipt)).await,
-        Err(Unreachable) => {
-            service.queue.extend(std::slice::from_ref(&received.receipt), Duration::from_secs(2)).await
-        }
+        Err(Unreachable) => service.queue.extend(std::slice::from_ref(&received.receipt), Duration::from_secs(2)).await,
     };
     if outcome.is_err() {
         service.client.sim.world().say(|_| "the message comes again by itself".to_owned());
@@ -202,8 +203,7 @@ async fn beat(service: &Arc<Service>) {
         && let Ok(held) =
             service.client.call(Server::Store, "heartbeat", move |w| w.store.heartbeat(id, &told, lease)).await
     {
-        let known: &[_] =
-            if service.client.sim.world().does(Deviation::LostLeaseGoesOn) { &[] } else { &beats };
+        let known: &[_] = if service.client.sim.world().does(Deviation::LostLeaseGoesOn) { &[] } else { &beats };
         let receipts = service.leases.answered(known, &held, sent);
         if !receipts.is_empty()
             && service.queue.extend(&receipts, Duration::from_millis(LEASE.unsigned_abs())).await.is_err()

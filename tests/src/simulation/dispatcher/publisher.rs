@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dispatcher::pace::{Pace, pace};
-use dispatcher::publisher::growing::{GrowingVersion, replace, watchable_segments};
+use dispatcher::publisher::growing::{GrowingVersion, is_listable, replace, watchable_segments};
 use fleet::failure::FailureCode;
 use fleet::hls::{Map, MediaPlaylist, PlaylistType, Segment, render_media_playlist, render_multivariant_playlist};
 use fleet::keys;
@@ -100,10 +100,17 @@ impl Dispatcher {
         if wanted <= listed {
             return Ok(());
         }
+        let Some(guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        let wanted = wanted.max(guard.lock.listed);
+        let lock = guard.lock.clone();
+        let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, wanted));
+        promise.await?.map_err(|_| Fault::Later)?;
         let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
         let wanted = wanted.max(guard.lock.listed);
-        let names: Vec<String> = tracks.iter().filter(|t| t.contiguous > 0).map(|t| t.rendition.clone()).collect();
-        self.write_growing(&subject, &mut guard.lock, &names, wanted, false).await?;
+        let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
+        if !self.write_growing(&subject, &mut guard.lock, &names, wanted, false).await? {
+            return Ok(());
+        }
         let lock = guard.lock.clone();
         let noted = self.client.call(Server::Store, "grown", move |w| w.store.grown(&lock, wanted, wanted * 6_000));
         noted.await?.map_err(|_| Fault::Later)
@@ -119,7 +126,13 @@ impl Dispatcher {
         };
         let found = self.client.call(Server::Store, "job", subject).await?;
         let plan = self.client.sim.world().films.get(&job).map(|f| f.plan.clone());
-        Ok(found.zip(plan).map(|((prefix, generation, created_s), plan)| Subject { job, prefix, plan, generation, created_s }))
+        Ok(found.zip(plan).map(|((prefix, generation, created_s), plan)| Subject {
+            job,
+            prefix,
+            plan,
+            generation,
+            created_s,
+        }))
     }
 
     async fn lock(&self, job: Uuid, generation: i32) -> Result<Option<Guard>, Unreachable> {
@@ -135,22 +148,30 @@ impl Dispatcher {
         self.client.call(Server::Store, "inits", move |w| w.store.inits(job)).await
     }
 
-    /// Writes the growing playlists with `wanted` segments, and their multivariant playlist when there is none.
+    /// Writes the growing playlists with `wanted` segments, and their multivariant playlist when there is none; `false` when
+    /// some were withdrawn since they were counted.
     async fn write_growing(
         &self,
         subject: &Subject,
         lock: &mut PublicationLock,
-        tracks: &[String],
+        tracks: &[&Growth],
         wanted: u64,
         ended: bool,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let inits = self.inits(subject.job).await?;
         let mut growing: BTreeMap<String, GrowingTrack> = BTreeMap::new();
-        for name in tracks {
+        for track in tracks {
+            let name = &track.rendition;
             let Some(init_uri) = inits.get(name) else { continue };
             let (job, asked) = (subject.job, name.clone());
             let listed = move |w: &mut crate::simulation::world::World| w.store.listed_segments(job, &asked, wanted);
             let rows = self.client.call(Server::Store, "listed_segments", listed).await?;
+            let has_no_more = ended || track.kind == "audio" && track.ended;
+            if !is_listable(rows.iter().map(|(index, _)| *index), wanted, has_no_more)
+                && !self.does(Deviation::GrowsOverHoles)
+            {
+                return Ok(false);
+            }
             let mut segments: Vec<(String, f64)> = rows.into_iter().map(|(_, s)| (s.uri, 6.0)).collect();
             if self.does(Deviation::GrowsAhead) && !ended {
                 segments.push((keys::segment(segments.len() as u64, 1), 6.0));
@@ -176,7 +197,7 @@ impl Dispatcher {
             self.put(&format!("{}{}", subject.prefix, keys::WATCH), text, PutCondition::Always).await?;
             lock.master = true;
         }
-        Ok(())
+        Ok(true)
     }
 
     fn master(&self, subject: &Subject, tracks: &BTreeMap<String, GrowingTrack>) -> fleet::hls::MultivariantPlaylist {
@@ -237,9 +258,11 @@ impl Dispatcher {
         // Who watches the growing presentation gets its rest and its end.
         let growth = self.client.call(Server::Store, "growth", |w| w.store.growth()).await?;
         let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
-        let names: Vec<String> = growth.iter().map(|g| g.rendition.clone()).collect();
+        let names: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
-        self.write_growing(&subject, &mut guard.lock, &names, longest, true).await?;
+        if !self.write_growing(&subject, &mut guard.lock, &names, longest, true).await? {
+            return Ok(());
+        }
         guard.lock.listed = longest;
         if !self.look(&guard.lock).await? {
             return Ok(());

@@ -67,7 +67,8 @@ impl World {
                 continue;
             }
             let segments = job.segments.iter().map(|((name, _), s)| format!("{prefix}{name}/{}", s.uri));
-            let inits = job.renditions.iter().filter_map(|(name, r)| Some(format!("{prefix}{name}/{}", r.init.as_ref()?)));
+            let inits =
+                job.renditions.iter().filter_map(|(name, r)| Some(format!("{prefix}{name}/{}", r.init.as_ref()?)));
             let rows: BTreeSet<String> = segments.chain(inits).collect();
             let root = keys::job_prefix(job.organisation, *id, 1);
             let of_job = self.objects.all.keys().skip_while(|k| **k < root).take_while(|k| k.starts_with(&root));

@@ -124,7 +124,9 @@ impl World {
             let mut next = 0;
             for (index, file) in named(listed).enumerate() {
                 let row = job.segments.get(&(folder.to_owned(), index as u64));
-                let row = row.filter(|r| r.uri == file && r.first == next).ok_or_else(|| format!("{key}: {file} is out of place"))?;
+                let row = row
+                    .filter(|r| r.uri == file && r.first == next)
+                    .ok_or_else(|| format!("{key}: {file} is out of place"))?;
                 next = row.first + row.count;
             }
             if next != film.frames {

@@ -60,18 +60,24 @@ impl World {
             Work::Video { first, end } => (plan.videos.clone(), *first..end.unwrap_or(film.segments())),
             Work::Audio { rendition } => (vec![rendition.clone()], 0..film.segments()),
         };
-        if is_whole(&self.store, id, &names, range) { Ok(()) } else { Err(format!("chunk {number} is done, not whole")) }
+        if is_whole(&self.store, id, &names, range) {
+            Ok(())
+        } else {
+            Err(format!("chunk {number} is done, not whole"))
+        }
     }
 
     fn chunk_step(&self, number: i32, chunk: &Chunk, before: &SeenChunk) -> Verdict {
-        let step = || format!("chunk {number}: {} {} -> {} {}", before.state, before.attempt, chunk.state, chunk.attempt);
+        let step =
+            || format!("chunk {number}: {} {} -> {} {}", before.state, before.attempt, chunk.state, chunk.attempt);
         if chunk.attempt < before.attempt {
             return Err(format!("{}: attempts only grow", step()));
         }
         if chunk.state == before.state {
             let holder = before.worker.and_then(|w| self.watch.holders.get(&w));
             let moved = chunk.lease_until != before.lease_until;
-            if chunk.state == ChunkState::Running && (chunk.worker != before.worker || chunk.attempt != before.attempt) {
+            if chunk.state == ChunkState::Running && (chunk.worker != before.worker || chunk.attempt != before.attempt)
+            {
                 return Err(format!("{}: two hold it", step()));
             }
             if chunk.state == ChunkState::Running && moved && holder != Some(&self.watch.caller) {

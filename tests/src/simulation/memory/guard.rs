@@ -36,6 +36,7 @@ impl Memory {
         let now = self.now;
         let (takes_listed, stays_done) =
             (self.does(Deviation::WithdrawTakesListed), self.does(Deviation::WithdrawKeepsChunksDone));
+        let forgets_promises = self.does(Deviation::WithdrawForgetsPromises);
         let due = self.devices.iter().filter(|(_, d)| d.quarantined_at.is_some() && d.withdrawn_at.is_none());
         let Some((_, name)) = due.map(|(name, d)| (d.quarantined_at, name.clone())).min() else { return Some(None) };
         let checked = self.devices.get(&name).and_then(|d| d.checked_at).unwrap_or(Ms::MIN);
@@ -57,7 +58,12 @@ impl Memory {
         let mut withdrawn = 0;
         for (id, attempts) in suspects {
             let Some(job) = self.jobs.get_mut(&id) else { continue };
-            let listed = if takes_listed { 0 } else { job.publication.get_or_insert_default().listed };
+            let publication = job.publication.get_or_insert_default();
+            let listed = match (takes_listed, forgets_promises) {
+                (true, _) => 0,
+                (_, true) => publication.listed,
+                _ => publication.listed.max(publication.promised),
+            };
             let renditions = &job.renditions;
             let mut gone = BTreeSet::new();
             job.segments.retain(|(name, index), segment| {

@@ -128,6 +128,15 @@ impl Memory {
         Ok(self.held(lock)?.state == JobState::Publishing)
     }
 
+    pub(crate) fn promise(&mut self, lock: &PublicationLock, listed: u64) -> Result<(), LockLost> {
+        let job = self.held(lock)?;
+        if let Some(publication) = &mut job.publication {
+            publication.promised = publication.promised.max(listed);
+            publication.lock = None;
+        }
+        Ok(())
+    }
+
     pub(crate) fn grown(&mut self, lock: &PublicationLock, listed: u64, watchable_ms: u64) -> Result<(), LockLost> {
         let now = self.now;
         let job = self.held(lock)?;

@@ -46,8 +46,7 @@ impl Memory {
             return Claimed::Stale;
         }
         let Some(chunk) = job.chunks.get_mut(&message.chunk) else { return Claimed::Stale };
-        let right_state =
-            chunk.state == ChunkState::Queued || any_state && matches!(chunk.state, ChunkState::Running);
+        let right_state = chunk.state == ChunkState::Queued || any_state && matches!(chunk.state, ChunkState::Running);
         let right_attempt = chunk.attempt == message.attempt || any_attempt;
         if !right_state || !right_attempt {
             return Claimed::Stale;
@@ -158,24 +157,26 @@ impl Memory {
 
     pub(crate) fn committed(&self, job: Uuid, first: u64, end: Option<u64>, names: &[String]) -> Vec<(String, u64)> {
         let Some(job) = self.jobs.get(&job) else { return Vec::new() };
-        let is_asked = |name: &String, index: u64| names.contains(name) && index >= first && end.is_none_or(|e| index < e);
+        let is_asked =
+            |name: &String, index: u64| names.contains(name) && index >= first && end.is_none_or(|e| index < e);
         job.segments.keys().filter(|(name, index)| is_asked(name, *index)).cloned().collect()
     }
 
     pub(crate) fn complete(&mut self, id: AttemptId, done: &Completion<'_>) -> Completed {
-        let uncounted = self.does(Deviation::CompleteWithoutCounting);
+        let (unfenced, uncounted) =
+            (self.does(Deviation::CompleteIgnoresAttempt), self.does(Deviation::CompleteWithoutCounting));
+        let Some(job) = self.jobs.get(&id.job) else { return Completed::LeaseLost };
+        let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
+        if !job.is_held(id.chunk, id.attempt, id.worker) && !(unfenced && runs) {
+            return Completed::LeaseLost;
+        }
         if let Some((names, first, end)) = &done.segments {
             let wanted = end.saturating_sub(*first) * names.len() as u64;
             if self.committed(id.job, *first, Some(*end), names).len() as u64 != wanted && !uncounted {
                 return Completed::SegmentsMissing;
             }
         }
-        let unfenced = self.does(Deviation::CompleteIgnoresAttempt);
         let Some(job) = self.jobs.get_mut(&id.job) else { return Completed::LeaseLost };
-        let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
-        if !job.is_held(id.chunk, id.attempt, id.worker) && !(unfenced && runs) {
-            return Completed::LeaseLost;
-        }
         if let Some(end) = done.source_end {
             job.end_frames = job.end_frames.max(i64::try_from(end).ok());
         }
