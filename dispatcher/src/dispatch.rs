@@ -358,7 +358,10 @@ impl Dispatcher {
 
 /// Empties a region's dead-letter queue: what is in it was received too often without being deleted. The store knows better
 /// what became of each chunk, so a message is only logged. Gives how many there were.
-pub(crate) async fn drain_dead_letters(region: &str, queue: &dyn Queue) -> Result<usize, DispatchError> {
+///
+/// # Errors
+/// The queue does not delete.
+pub async fn drain_dead_letters(region: &str, queue: &dyn Queue) -> Result<usize, DispatchError> {
     let Some(dead) = queue.dead_letters() else { return Ok(0) };
     let mut drained = 0;
     loop {

@@ -48,6 +48,8 @@ mod release_order;
 mod sandbox;
 #[path = "stories/services.rs"]
 mod services;
+#[path = "stories/simulation.rs"]
+mod simulation;
 #[path = "stories/store.rs"]
 mod store;
 #[path = "stories/sync.rs"]

@@ -379,8 +379,9 @@ impl Store {
             .collect();
         let media: Vec<f64> = new.chunks.iter().map(|c| c.seconds).collect();
         self.query(
-            "insert into touchline.chunks (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds)
-             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds
+            "insert into touchline.chunks
+                (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds, attempt)
+             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds, $8
              from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::float8[])
                 with ordinality as c(kind, position, first_segment, end_segment, rendition, seconds, n)",
         )
@@ -391,6 +392,7 @@ impl Store {
         .bind(&end)
         .bind(&renditions)
         .bind(&media)
+        .bind(id.attempt)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -549,6 +551,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<Completed, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // The chunk's row first: who withdraws segments holds it, and what is counted after that stays.
+        if !finish(self, &mut tx, id, done.made).await? {
+            return Ok(Completed::LeaseLost);
+        }
         if let Some((renditions, first, end)) = &done.segments {
             let row = self
                 .query(
@@ -563,11 +569,9 @@ impl Store {
                 .await?;
             let wanted = end.saturating_sub(*first) * renditions.len() as u64;
             if unsigned(row.try_get("n")?) != wanted {
+                tx.rollback().await?;
                 return Ok(Completed::SegmentsMissing);
             }
-        }
-        if !finish(self, &mut tx, id, done.made).await? {
-            return Ok(Completed::LeaseLost);
         }
         if done.source_end.is_some() || done.damaged > 0 {
             self.query(
