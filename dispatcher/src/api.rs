@@ -18,6 +18,7 @@ mod jwt;
 pub mod keys;
 pub mod ladders;
 pub mod metrics;
+mod money;
 pub mod organisations;
 pub mod page;
 pub mod playback;
@@ -38,6 +39,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use capacity::pools::Fleet;
 use fleet::config::{Config, ConfigError};
 use fleet::objects::{ObjectStore, Uploads};
 use fleet::store::tenant::AuditEntry;
@@ -72,6 +74,8 @@ pub struct Api {
     objects: Arc<dyn ObjectStore>,
     /// Where uploads go; opened when it is needed.
     uploads: OnceCell<Arc<dyn Uploads>>,
+    /// Pools and what they cost; read when it is needed.
+    machines: OnceCell<Fleet>,
     config: Config,
     signer: Signer,
     callers: Callers,
@@ -114,6 +118,7 @@ impl Api {
             store,
             objects,
             uploads: OnceCell::new(),
+            machines: OnceCell::new(),
         }))
     }
 
@@ -156,6 +161,7 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(ladders::routes())
         .merge(uploads::routes())
         .merge(jobs::routes())
+        .merge(money::routes())
         .merge(playback::routes())
         .merge(clips::routes())
         .merge(events::routes())

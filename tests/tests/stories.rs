@@ -38,6 +38,8 @@ mod main_job;
 mod manifest;
 #[path = "stories/messages.rs"]
 mod messages;
+#[path = "stories/money.rs"]
+mod money;
 #[path = "stories/operating.rs"]
 mod operating;
 #[path = "stories/refused.rs"]

@@ -103,6 +103,8 @@ pub struct NewPlan<'a> {
     pub backend: Backend,
     /// Identity of the source's bytes.
     pub source_identity: &'a str,
+    /// Size of the source.
+    pub source_bytes: u64,
     /// What a person should know.
     pub warnings: &'a [String],
     /// The chunks, without the plan itself.
@@ -202,8 +204,9 @@ impl Store {
                 update touchline.jobs set state = $11, updated_at = now()
                 where id = $1 and state = $10 and exists (select from claimed where kind = 'plan')),
              attempt as (
-                insert into touchline.attempts (job_id, chunk, attempt, worker_id, region)
-                select job_id, chunk, attempt, $6, $9 from claimed on conflict do nothing)
+                insert into touchline.attempts (job_id, chunk, attempt, worker_id, region, pool, instance)
+                select c.job_id, c.chunk, c.attempt, $6, $9, coalesce(w.pool, ''), coalesce(w.instance, '')
+                from claimed c left join touchline.workers w on w.id = $6 on conflict do nothing)
              select * from claimed",
         )
         .bind(message.job)
@@ -315,7 +318,7 @@ impl Store {
         let stored = self
             .query(
                 "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
-                notes = $8, expected_frames = $9, duration_ms = $10, frame_rate = $11, planned_at = now(), updated_at = now()
+                notes = $8, expected_frames = $9, duration_ms = $10, frame_rate = $11, source_bytes = $12, planned_at = now(), updated_at = now()
              where id = $1 and state = $2",
             )
             .bind(id.job)
@@ -329,6 +332,7 @@ impl Store {
             .bind(new.plan.expected_frames.map(signed))
             .bind(new.plan.expected_frames.map(|frames| milliseconds(video.rate.seconds(frames))))
             .bind(format!("{}/{}", video.rate.num(), video.rate.den()))
+            .bind(signed(new.source_bytes))
             .execute(&mut *tx)
             .await?;
         if stored.rows_affected() == 0 {
