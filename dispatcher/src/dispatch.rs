@@ -298,7 +298,8 @@ impl Dispatcher {
     /// The store does not answer. A job whose objects cannot be written waits for the next turn.
     pub async fn publish_once(&self) -> Result<usize, DispatchError> {
         self.store.begin_publishing().await?;
-        self.publisher.turn().await
+        let downloads = usize::try_from(self.store.publish_downloads().await?).unwrap_or(usize::MAX);
+        Ok(self.publisher.turn().await?.saturating_add(downloads))
     }
 
     /// Makes deliveries of what happened, for the webhooks that asked for it. Gives how many events were read.
