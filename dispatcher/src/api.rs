@@ -8,6 +8,7 @@ pub mod account;
 mod answer;
 pub mod caller;
 pub mod clips;
+pub mod downloads;
 pub mod events;
 pub mod fleet_view;
 mod idempotency;
@@ -164,6 +165,7 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(money::routes())
         .merge(playback::routes())
         .merge(clips::routes())
+        .merge(downloads::routes())
         .merge(events::routes())
         .merge(fleet_view::routes())
         .merge(webhooks::routes());
@@ -200,6 +202,7 @@ pub fn routes(api: Shared) -> Router {
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics::metrics))
         .merge(playback::media_routes())
+        .merge(downloads::file_routes())
         .fallback(async || Problem::not_found("address"))
         .method_not_allowed_fallback(async || {
             Problem::new(

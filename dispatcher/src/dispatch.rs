@@ -318,7 +318,8 @@ impl Dispatcher {
     /// The store does not answer. A job whose objects cannot be written waits for the next turn.
     pub async fn publish_once(&self) -> Result<usize, DispatchError> {
         self.store.begin_publishing().await?;
-        self.publisher.turn().await
+        let downloads = usize::try_from(self.store.publish_downloads().await?).unwrap_or(usize::MAX);
+        Ok(self.publisher.turn().await?.saturating_add(downloads))
     }
 
     /// Reckons the budgets of organisations with a cap: admits jobs, and stops what does not fit. Gives how many were

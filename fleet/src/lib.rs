@@ -11,6 +11,7 @@
 //! 8. [`state`]: the machines of jobs and chunks; [`store`]: Postgres, the truth.
 //! 9. [`queue`] only wakes; [`objects`] holds media.
 
+pub mod clip;
 pub mod cmaf;
 pub mod config;
 pub mod conformance;

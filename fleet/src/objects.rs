@@ -175,4 +175,18 @@ pub trait ObjectStore: Send + Sync + Debug {
         let _unused = (key, expires);
         Ok(None)
     }
+
+    /// As [`link`](Self::link), for a file that is saved: `disposition` is the `Content-Disposition` it is answered with.
+    ///
+    /// # Errors
+    /// As [`link`](Self::link).
+    async fn download_link(
+        &self,
+        key: &str,
+        disposition: &str,
+        expires: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        let _unused = (key, disposition, expires);
+        Ok(None)
+    }
 }

@@ -11,6 +11,7 @@
 
 pub mod capacity;
 pub mod clips;
+pub mod downloads;
 pub mod feed;
 pub mod guard;
 pub mod inbox;

@@ -16,6 +16,8 @@ mod browser;
 mod capacity_stories;
 #[path = "stories/chaos.rs"]
 mod chaos;
+#[path = "stories/clip_download.rs"]
+mod clip_download;
 #[path = "stories/coded.rs"]
 mod coded;
 #[path = "stories/cut_off.rs"]

@@ -1,11 +1,12 @@
 //! `worker run`: takes chunks from a region's queue, works on them, and keeps their leases, until it is drained.
 //!
 //! Reading order: this file (the loop: poll, claim, drain) → [`lease`] (heartbeats) → `attempt` (one claimed chunk, from
-//! claim to end) with `plan`, `video`, `audio`, [`resume`] and [`ending`] → `commit` (objects and rows) → `stash` (open sources and warm
+//! claim to end) with `plan`, `video`, `audio`, `clip`, [`resume`] and [`ending`] → `commit` (objects and rows) → `stash` (open sources and warm
 //! engines) → `device` (is the GPU sound?) → `spot` (notices) with `metadata` → `monitor` (health and metrics).
 
 mod attempt;
 mod audio;
+mod clip;
 mod commit;
 mod device;
 pub mod ending;

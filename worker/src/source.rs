@@ -9,7 +9,7 @@
 //! the read fails with [`SourceError::Changed`] rather than return a mixture.
 //!
 //! Reading order: `location` (what INPUT means), `error`, `blocks` (sharing and the budget; `cache` and `read_ahead`
-//! are its parts), then the backends `file`, `http` and `s3` with `range_response` and `retry`.
+//! are its parts), then the backends `file`, `http`, `s3` and `objects` with `range_response` and `retry`.
 
 mod blocks;
 mod cache;
@@ -17,6 +17,7 @@ mod error;
 mod file;
 mod http;
 mod location;
+mod objects;
 mod range_response;
 mod read_ahead;
 mod retry;
@@ -29,15 +30,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fleet::objects::Buckets;
+use fleet::objects::{Buckets, ObjectStore};
 
 pub use error::SourceError;
 pub use location::SourceLocation;
+pub(crate) use objects::Part;
 
 use blocks::Blocks;
 use file::FileObject;
 use http::HttpObject;
 use location::Place;
+use objects::JoinedObjects;
 use read_ahead::ReadAhead;
 use s3::S3Object;
 
@@ -117,7 +120,7 @@ impl Default for SourceOptions {
 /// An open source. Clones are cheap and share one cache.
 #[derive(Clone)]
 pub struct Source {
-    location: Arc<SourceLocation>,
+    input: Arc<str>,
     blocks: Arc<Blocks>,
 }
 
@@ -162,13 +165,15 @@ impl Source {
                 Blocks::new(Backend::S3(object), input, options.remote, None)
             }
         };
-        Ok(Self { location: Arc::new(location.clone()), blocks: Arc::new(blocks) })
+        Ok(Self { input: location.to_string().into(), blocks: Arc::new(blocks) })
     }
 
-    /// Where the source lies.
-    #[must_use]
-    pub fn location(&self) -> &SourceLocation {
-        &self.location
+    /// Objects as one source; `input` names it in messages.
+    pub(crate) fn of_objects(input: &str, objects: Arc<dyn ObjectStore>, parts: Vec<Part>) -> Self {
+        let joined = JoinedObjects::new(input.to_owned(), objects, parts);
+        let options = SourceOptions::default().remote;
+        let blocks = Blocks::new(Backend::Objects(joined), input.to_owned(), options, None);
+        Self { input: input.into(), blocks: Arc::new(blocks) }
     }
 
     /// Length in bytes.
@@ -206,7 +211,7 @@ impl Source {
 
 impl fmt::Debug for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Source").field("location", &self.location).field("len", &self.len()).finish_non_exhaustive()
+        f.debug_struct("Source").field("input", &self.input).field("len", &self.len()).finish_non_exhaustive()
     }
 }
 
@@ -253,6 +258,7 @@ enum Backend {
     File(FileObject),
     Http(HttpObject),
     S3(S3Object),
+    Objects(JoinedObjects),
 }
 
 impl Backend {
@@ -261,6 +267,7 @@ impl Backend {
             Self::File(object) => object.len(),
             Self::Http(object) => object.len(),
             Self::S3(object) => object.len(),
+            Self::Objects(object) => object.len(),
         }
     }
 
@@ -269,6 +276,7 @@ impl Backend {
             Self::File(object) => object.identity(),
             Self::Http(object) => object.identity(),
             Self::S3(object) => object.identity(),
+            Self::Objects(object) => object.identity(),
         }
     }
 
@@ -278,6 +286,7 @@ impl Backend {
             Self::File(object) => object.get(offset, len).await,
             Self::Http(object) => object.get(offset, len).await,
             Self::S3(object) => object.get(offset, len).await,
+            Self::Objects(object) => object.get(offset, len).await,
         }
     }
 }

@@ -5,8 +5,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use bytes::Bytes;
+use fleet::clip::Cut;
 use fleet::hls::{render_media_playlist, render_multivariant_playlist};
-use fleet::objects::{PutCondition, meta_for};
+use fleet::objects::{ObjectError, PutCondition, meta_for};
 use fleet::plan::JobPlan;
 use fleet::presentation::{GrowingTrack, clip_master, clip_playlist};
 use fleet::store::clips::{ClipRow, ClipTrack};
@@ -18,6 +19,7 @@ use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::caller::Caller;
+use super::downloads::{AtWork, Download};
 use super::input::{Input, Place, text};
 use super::jobs::Items;
 use super::playback::{Grant, Share, ShareRequest};
@@ -55,6 +57,8 @@ pub struct Clip {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
+    /// A file of exactly these frames, made on request.
+    pub download: Download,
 }
 
 /// A clip to be.
@@ -73,35 +77,6 @@ pub struct ClipRequest {
     title: Option<String>,
 }
 
-/// The segments of a clip.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Cut {
-    /// First segment.
-    pub(super) first: u64,
-    /// Segment after the last.
-    pub(super) end: u64,
-    /// Seconds from the first segment's start to the clip's.
-    pub(super) offset_s: f64,
-    /// Seconds of the clip.
-    pub(super) length_s: f64,
-}
-
-impl Cut {
-    /// The segments that hold `[start, end)`.
-    pub(super) fn of(plan: &JobPlan, start_ms: i64, end_ms: i64) -> Self {
-        let rate = plan.video.rate;
-        let grid = &plan.video.grid;
-        #[expect(clippy::cast_precision_loss, reason = "media times")]
-        let seconds = |ms: i64| ms as f64 / 1000.0;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "frames of a day at most")]
-        let frame = |ms: i64| (seconds(ms) * rate.as_f64()).max(0.0) as u64;
-        let first = grid.segment_of(frame(start_ms));
-        let last = grid.segment_of(frame(end_ms.saturating_sub(1)).max(frame(start_ms)));
-        let offset_s = seconds(start_ms) - grid.start(first).map_or(0.0, |f| rate.seconds(f));
-        Self { first, end: last + 1, offset_s: offset_s.max(0.0), length_s: seconds(end_ms - start_ms) }
-    }
-}
-
 /// A clip's multivariant playlist, named from the match's folder.
 pub(super) fn master_file(clip: Uuid) -> String {
     format!("clips/{clip}.m3u8")
@@ -112,7 +87,13 @@ pub(super) fn routes() -> OpenApiRouter<Shared> {
 }
 
 impl Api {
-    fn clip(&self, grant: &Grant, plan: &JobPlan, row: &ClipRow) -> Clip {
+    /// A clip as people see it.
+    pub(super) async fn clip(&self, grant: &Grant, plan: &JobPlan, row: &ClipRow) -> Result<Clip, Problem> {
+        let at_work = self.downloads_at_work(std::slice::from_ref(row)).await?;
+        Ok(self.clip_with(grant, plan, row, &at_work))
+    }
+
+    fn clip_with(&self, grant: &Grant, plan: &JobPlan, row: &ClipRow, at_work: &AtWork) -> Clip {
         let cut = Cut::of(plan, row.start_ms, row.end_ms);
         #[expect(clippy::cast_precision_loss, reason = "media times")]
         let seconds = |ms: i64| ms as f64 / 1000.0;
@@ -128,6 +109,7 @@ impl Api {
             length_s: cut.length_s,
             expires_at,
             created_at: row.created_at,
+            download: self.download(grant, row, cut.frames.end - cut.frames.start, at_work),
         }
     }
 
@@ -156,6 +138,16 @@ impl Api {
         let master = clip_master(plan, &videos, &audios, &format!("{id}/"));
         put(master_file(id), render_multivariant_playlist(&master)).await?;
         Ok(())
+    }
+}
+
+impl Api {
+    /// Deletes playlists and files of a clip.
+    async fn delete_files(&self, prefix: &str, clip: Uuid) -> Result<(), ObjectError> {
+        let listed = self.objects.list(&format!("{prefix}clips/{clip}/"), None).await?;
+        let mut keys: Vec<String> = listed.into_iter().map(|object| object.key).collect();
+        keys.push(format!("{prefix}{}", master_file(clip)));
+        self.objects.delete(&keys).await
     }
 }
 
@@ -196,7 +188,7 @@ async fn create(
         }
     };
     let cut = Cut::of(&plan, start, end);
-    let tracks = tenant.clip_tracks(&mut tx, job, cut.first, cut.end).await?;
+    let tracks = api.store.clip_tracks(&mut tx, job, cut.first, cut.end).await?;
     let grant = Grant::of(&row);
     let id = Uuid::now_v7();
     // Playlists first: a clip that is in the list plays.
@@ -206,7 +198,7 @@ async fn create(
     tenant.audit(&mut tx, &change(&caller, "clip.created", id, detail)).await?;
     let clip = tenant.clip(&mut tx, id).await?.ok_or_else(Problem::internal)?;
     tx.commit().await?;
-    Ok((StatusCode::CREATED, Json(api.clip(&grant, &plan, &clip))))
+    Ok((StatusCode::CREATED, Json(api.clip(&grant, &plan, &clip).await?)))
 }
 
 /// Clips of a match, in its order; the first thousand.
@@ -225,11 +217,12 @@ async fn list(
     let Some(plan) = api.store.plan_in(&mut tx, job).await? else { return Ok(Json(Items { items: Vec::new() })) };
     let grant = Grant::of(&row);
     let clips = tenant.clips_in(&mut tx, job, MOST).await?;
-    Ok(Json(Items { items: clips.iter().map(|clip| api.clip(&grant, &plan, clip)).collect() }))
+    let at_work = api.downloads_at_work(&clips).await?;
+    Ok(Json(Items { items: clips.iter().map(|clip| api.clip_with(&grant, &plan, clip, &at_work)).collect() }))
 }
 
 /// A clip of the caller with its match's plan.
-async fn find(api: &Shared, caller: &Caller, id: Uuid) -> Result<(ClipRow, Grant, JobPlan), Problem> {
+pub(super) async fn find(api: &Shared, caller: &Caller, id: Uuid) -> Result<(ClipRow, Grant, JobPlan), Problem> {
     let tenant = api.tenant(caller);
     let mut tx = tenant.begin().await?;
     let clip = tenant.clip(&mut tx, id).await?.ok_or_else(|| Problem::not_found("clip"))?;
@@ -245,7 +238,7 @@ async fn find(api: &Shared, caller: &Caller, id: Uuid) -> Result<(ClipRow, Grant
 async fn get(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) -> Result<Json<Clip>, Problem> {
     caller.may(Scope::JobsRead)?;
     let (clip, grant, plan) = find(&api, &caller, id).await?;
-    Ok(Json(api.clip(&grant, &plan, &clip)))
+    Ok(Json(api.clip(&grant, &plan, &clip).await?))
 }
 
 /// Deletes a clip. The match stays as it is.
@@ -254,7 +247,7 @@ async fn get(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) 
     (status = "5XX", body = Problem, content_type = "application/problem+json")))]
 async fn delete(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) -> Result<StatusCode, Problem> {
     caller.may(Scope::ClipsWrite)?;
-    let (_, grant, plan) = find(&api, &caller, id).await?;
+    let (_, grant, _) = find(&api, &caller, id).await?;
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
     if !tenant.delete_clip(&mut tx, id).await? {
@@ -262,13 +255,9 @@ async fn delete(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid
     }
     tenant.audit(&mut tx, &change(&caller, "clip.deleted", id, serde_json::json!({}))).await?;
     tx.commit().await?;
-    let prefix = grant.prefix();
-    let names = plan.video.renditions.iter().map(|r| &r.name).chain(plan.audio.iter().map(|a| &a.name));
-    let mut objects: Vec<String> = names.map(|name| format!("{prefix}clips/{id}/{name}.m3u8")).collect();
-    objects.push(format!("{prefix}{}", master_file(id)));
-    if let Err(error) = api.objects.delete(&objects).await {
-        // Nobody can list them any more; what stays is a few kilobytes.
-        tracing::warn!(%error, clip = %id, "playlists of a deleted clip stay");
+    if let Err(error) = api.delete_files(&grant.prefix(), id).await {
+        // Nobody can list them any more; the match takes them along.
+        tracing::warn!(%error, clip = %id, "files of a deleted clip stay");
     }
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,10 +1,16 @@
 //! `Idempotency-Key`: a POST that is sent again within 24 hours gets the first one's answer, and is done once.
+//!
+//! An answer may hold a secret that is shown once, or a link that is a permission. So answers are kept [`envelope`]d: what
+//! the database holds opens with the client's key and the dispatcher's secret together, and with neither alone.
+
+mod envelope;
 
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use envelope::Envelope;
 use fleet::store::tenant::Remembered;
 use sha2::{Digest, Sha256};
 
@@ -52,9 +58,16 @@ async fn answer_once(
     let body = read(body).await?;
     let digest = digest(&parts.method, parts.uri.path(), &body);
     let tenant = api.store.tenant(caller.organisation);
-    match tenant.remember(key, &digest).await? {
+    let envelope = Envelope::of(&api.signer, caller.organisation, key);
+    let name = envelope.name();
+    match tenant.remember(name, &digest).await? {
         Remembered::New => {}
         Remembered::Answered { status, body } => {
+            let Some(body) = envelope.open(&digest, body) else {
+                let title =
+                    "The request was done; its answer can no longer be read, as the dispatcher's secret was changed.";
+                return Err(Problem::conflict("idempotency_unreadable", title));
+            };
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::OK);
             let headers = [
                 (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
@@ -75,14 +88,18 @@ async fn answer_once(
     let (parts, body) = response.into_parts();
     // What failed changed nothing: the next try may succeed.
     if !parts.status.is_success() {
-        tenant.answer(key, None).await?;
+        tenant.answer(name, None).await?;
         return Ok(Response::from_parts(parts, body));
     }
     let bytes = to_bytes(body, MAX_ANSWER).await.map_err(|error| {
         tracing::error!(%error, "an answer could not be kept");
         Problem::internal()
     })?;
-    tenant.answer(key, Some((parts.status.as_u16(), &bytes))).await?;
+    let sealed = envelope.seal(&digest, bytes.to_vec()).ok_or_else(|| {
+        tracing::error!("an answer could not be sealed");
+        Problem::internal()
+    })?;
+    tenant.answer(name, Some((parts.status.as_u16(), &sealed))).await?;
     Ok(Response::from_parts(parts, Body::from(bytes)))
 }
 

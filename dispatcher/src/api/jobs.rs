@@ -291,8 +291,10 @@ pub struct FocusRequest {
 #[derive(Debug, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
 pub struct JobsQuery {
-    /// Only those in this state.
-    state: Option<JobStateName>,
+    /// Only those in one of these states, with commas between them.
+    #[serde(default, deserialize_with = "states")]
+    #[param(style = Form, explode = false, required = false)]
+    state: Vec<JobStateName>,
     /// Only those whose title holds this, or whose id begins with it.
     #[param(max_length = 200)]
     q: Option<String>,
@@ -303,6 +305,14 @@ pub struct JobsQuery {
     limit: Option<u32>,
     /// From the page before.
     cursor: Option<String>,
+}
+
+/// Words with commas between them.
+fn states<'de, D: serde::Deserializer<'de>>(words: D) -> Result<Vec<JobStateName>, D::Error> {
+    use serde::de::IntoDeserializer;
+    let words = String::deserialize(words)?;
+    let name = |word: &str| JobStateName::deserialize(IntoDeserializer::<D::Error>::into_deserializer(word));
+    words.split(',').map(str::trim).filter(|word| !word.is_empty()).map(name).collect()
 }
 
 pub(super) fn routes() -> OpenApiRouter<Shared> {
@@ -444,7 +454,7 @@ async fn list(
     let paging = Paging { limit: asked.limit, cursor: asked.cursor };
     let limit = paging.limit()?;
     let filter = JobFilter {
-        state: asked.state.map(Into::into),
+        states: asked.state.into_iter().map(Into::into).collect(),
         text: asked.q.map(|q| text("q", &q, 200)).transpose()?.filter(|q| !q.is_empty()),
         after: paging.after_time()?,
         limit: limit + 1,

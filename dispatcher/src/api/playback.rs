@@ -246,8 +246,13 @@ impl Api {
     }
 
     fn open(&self, token: &str) -> Result<Grant, Problem> {
+        self.opened(PURPOSE, token)
+    }
+
+    /// What a link of this purpose grants.
+    pub(super) fn opened<T: serde::de::DeserializeOwned>(&self, purpose: &str, token: &str) -> Result<T, Problem> {
         let now = OffsetDateTime::now_utc().unix_timestamp();
-        self.signer.open(PURPOSE, token, now).map_err(|error| match error {
+        self.signer.open(purpose, token, now).map_err(|error| match error {
             BadToken::Expired => {
                 Problem::new(StatusCode::GONE, "link_expired", "This link has ended; ask for a new one.")
             }
@@ -271,7 +276,7 @@ async fn shared(State(api): State<Shared>, Place(token): Place<String>) -> Resul
     let mut tx = tenant.begin().await?;
     let clip = tenant.clip(&mut tx, clip).await?.ok_or_else(|| Problem::not_found("clip"))?;
     let plan = api.store.plan_in(&mut tx, grant.job).await?.ok_or_else(|| Problem::not_found("clip"))?;
-    let cut = super::clips::Cut::of(&plan, clip.start_ms, clip.end_ms);
+    let cut = fleet::clip::Cut::of(&plan, clip.start_ms, clip.end_ms);
     let url = api.media_url(&grant, end, &super::clips::master_file(clip.id));
     let playback = Playback {
         url: Some(url.clone()),

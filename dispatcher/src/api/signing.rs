@@ -57,6 +57,11 @@ impl Signer {
         mac
     }
 
+    /// A key of 256 bits for `purpose` and what is named: who has the secret and the name can make it again.
+    pub(super) fn derive(&self, purpose: &str, name: &[u8]) -> [u8; 32] {
+        self.mac(purpose, name).finalize().into_bytes().into()
+    }
+
     /// A token for `grant` until the Unix second `until`: base64url, so that it fits into a path.
     #[must_use]
     pub fn seal<T: Serialize>(&self, purpose: &str, grant: &T, until: i64) -> String {

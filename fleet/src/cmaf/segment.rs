@@ -142,6 +142,69 @@ pub fn parse_segment(bytes: &[u8], init: &InitFacts) -> Result<SegmentFacts, Cma
     Ok(SegmentFacts { size: bytes.len() as u64, fragments })
 }
 
+/// A sample of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SampleFacts {
+    /// First byte, from the start of the segment.
+    pub offset: usize,
+    /// Number of bytes.
+    pub size: u32,
+    /// How long it lasts, in the timescale.
+    pub duration: u32,
+    /// How long after it is decoded it is shown, in the timescale.
+    pub composition_offset: i64,
+    /// Whether decoding may start here.
+    pub sync: bool,
+}
+
+/// The samples of the track of `init`, in the order in which they are decoded.
+///
+/// # Errors
+///
+/// [`CmafError`] when boxes or samples are damaged or lie outside `bytes`.
+pub fn parse_samples(bytes: &[u8], init: &InitFacts) -> Result<Vec<SampleFacts>, CmafError> {
+    let mut samples = Vec::new();
+    let mut samples_left = MAX_SAMPLES;
+    for moof in Boxes::of_file(bytes) {
+        let moof = moof?;
+        if moof.kind.0 != *b"moof" {
+            continue;
+        }
+        for traf in moof.children() {
+            let traf = traf?;
+            if traf.kind.0 != *b"traf" {
+                continue;
+            }
+            let header = TrackHeader::parse(traf.child(b"tfhd")?, moof.offset, init.defaults)?;
+            if header.track_id != init.track_id {
+                continue;
+            }
+            let mut data_at = header.base;
+            for trun in traf.children() {
+                let trun = trun?;
+                if trun.kind.0 != *b"trun" {
+                    continue;
+                }
+                for sample in TrackRun::parse(trun, &header, &mut data_at, &mut samples_left)? {
+                    let sample = sample?;
+                    let outside = CmafError::SampleOutside { sample: 0, offset: moof.offset, size: bytes.len() };
+                    let end = data_at.checked_add(u64::from(sample.size)).filter(|end| *end <= bytes.len() as u64);
+                    let (Ok(offset), Some(end)) = (usize::try_from(data_at), end) else { return Err(outside) };
+                    samples.push(SampleFacts {
+                        offset,
+                        size: sample.size,
+                        duration: sample.duration,
+                        composition_offset: sample.offset,
+                        sync: sample.sync,
+                    });
+                    data_at = end;
+                }
+            }
+        }
+    }
+    Ok(samples)
+}
+
 /// The first box at the top of a segment that is none of a type, a fragment and its media; `None` when there is none.
 ///
 /// # Errors

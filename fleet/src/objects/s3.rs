@@ -102,6 +102,21 @@ impl Body<'_> {
 }
 
 impl S3Store {
+    /// An address under which anybody can read an object for a while, saved as `disposition` says when it does.
+    async fn presigned(
+        &self,
+        key: &str,
+        disposition: Option<String>,
+        expires: Duration,
+    ) -> Result<String, ObjectError> {
+        let full = self.full(key)?;
+        let invalid = |reason: String| ObjectError::Invalid { key: key.to_owned(), reason };
+        let presigning = PresigningConfig::expires_in(expires).map_err(|e| invalid(e.to_string()))?;
+        let request = self.client.get_object().bucket(&self.bucket).key(&full);
+        let request = request.set_response_content_disposition(disposition).presigned(presigning).await;
+        Ok(request.map_err(|e| Fault::from_sdk(key, &e))?.uri().to_owned())
+    }
+
     /// A store with this SDK configuration; its time limits and retries are replaced by `options`. Checksums are sent
     /// only where S3 demands them, as other stores refuse them.
     #[must_use]
@@ -326,11 +341,16 @@ impl ObjectStore for S3Store {
     }
 
     async fn link(&self, key: &str, expires: Duration) -> Result<Option<String>, ObjectError> {
-        let full = self.full(key)?;
-        let invalid = |reason: String| ObjectError::Invalid { key: key.to_owned(), reason };
-        let presigning = PresigningConfig::expires_in(expires).map_err(|e| invalid(e.to_string()))?;
-        let request = self.client.get_object().bucket(&self.bucket).key(&full).presigned(presigning).await;
-        Ok(Some(request.map_err(|e| Fault::from_sdk(key, &e))?.uri().to_owned()))
+        self.presigned(key, None, expires).await.map(Some)
+    }
+
+    async fn download_link(
+        &self,
+        key: &str,
+        disposition: &str,
+        expires: Duration,
+    ) -> Result<Option<String>, ObjectError> {
+        self.presigned(key, Some(disposition.to_owned()), expires).await.map(Some)
     }
 
     async fn head(&self, key: &str) -> Result<Option<ObjectFacts>, ObjectError> {

@@ -6,7 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::publication::ListedSegment;
-use super::{StoreError, Tenant, read_json, signed, unsigned};
+use super::{Store, StoreError, Tenant, read_json, signed, unsigned};
 use crate::cmaf::InitFacts;
 
 /// A clip.
@@ -25,9 +25,9 @@ pub struct ClipRow {
     /// When it was made.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
-    /// State of the file for download.
+    /// State of the file for download: `none`, `queued`, `ready` or `failed`.
     pub download: String,
-    /// Its object.
+    /// Its object, below the folder of the match's presentation.
     pub download_key: Option<String>,
     /// Why there is none.
     pub download_error: Option<String>,
@@ -53,22 +53,29 @@ pub struct ClipTrack {
 const CLIP: &str = "select c.id, c.job_id, c.title, c.start_ms, c.end_ms, c.created_at, c.download, c.download_key, \
     c.download_error, j.generation from touchline.clips c join touchline.jobs j on j.id = c.job_id";
 
-impl Tenant {
+impl Store {
+    /// As [`clip_tracks`](Self::clip_tracks), for a worker.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn tracks_of_clip(&self, job: Uuid, first: u64, end: u64) -> Result<Vec<ClipTrack>, StoreError> {
+        self.clip_tracks(&mut *self.pool.acquire().await?, job, first, end).await
+    }
+
     /// The committed segments `[first, end)` of every rendition of a job that has an init segment.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn clip_tracks(
         &self,
-        tx: &mut PgConnection,
+        connection: &mut PgConnection,
         job: Uuid,
         first: u64,
         end: u64,
     ) -> Result<Vec<ClipTrack>, StoreError> {
         let rows = self
-            .store()
             .query(
-                "select r.name, r.kind, r.init_key, r.init, s.index, s.uri, s.seconds
+                "select r.name, r.kind, r.init_key, r.init, s.index, s.uri, s.seconds, s.bytes
                  from touchline.renditions r
                  join touchline.segments s on s.job_id = r.job_id and s.rendition = r.name
                     and s.index >= $2 and s.index < $3
@@ -78,7 +85,7 @@ impl Tenant {
             .bind(job)
             .bind(signed(first))
             .bind(signed(end))
-            .fetch_all(tx)
+            .fetch_all(connection)
             .await?;
         let mut tracks: Vec<ClipTrack> = Vec::new();
         for row in rows {
@@ -96,6 +103,7 @@ impl Tenant {
                 index: unsigned(row.try_get("index")?),
                 uri: row.try_get("uri")?,
                 seconds: row.try_get("seconds")?,
+                bytes: unsigned(row.try_get("bytes")?),
             };
             if let Some(track) = tracks.last_mut() {
                 track.segments.push(segment);
@@ -103,7 +111,9 @@ impl Tenant {
         }
         Ok(tracks)
     }
+}
 
+impl Tenant {
     /// Enters a clip, and the event that tells of it.
     ///
     /// # Errors

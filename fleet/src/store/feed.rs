@@ -135,7 +135,7 @@ impl Store {
                             / split_part(j.frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0)), 0)
                     end::float8 as progress
                  from touchline.jobs j left join touchline.chunks c on c.job_id = j.id and c.kind = 'video'
-                 where j.state in ('planning', 'running', 'publishing')
+                 where j.clip_id is null and j.state in ('planning', 'running', 'publishing')
                  group by j.id order by j.created_at limit $1",
             )
             .bind(i64::from(limit))

@@ -97,6 +97,8 @@ pub struct JobRow {
     /// When it should be ready.
     #[serde(with = "time::serde::rfc3339::option")]
     pub ready_by: Option<OffsetDateTime>,
+    /// Whether there is a picture to show before it plays.
+    pub has_poster: bool,
     /// Sentences a person should know, as a JSON list.
     pub warnings: serde_json::Value,
     /// What was published, once it was.
@@ -106,8 +108,8 @@ pub struct JobRow {
 /// Which jobs a list shows, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct JobFilter {
-    /// Only those in this state.
-    pub state: Option<JobState>,
+    /// Only those in one of these states; in any when there is none.
+    pub states: Vec<JobState>,
     /// Only those whose title holds this text, whatever the case, or whose id begins with it.
     pub text: Option<String>,
     /// Only those after this one in the list: when it came, and its id.
@@ -182,7 +184,9 @@ pub(super) const JOB_COLUMNS: &str = "select id, organisation_id, state, title, 
                 / split_part(frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0))
         from touchline.chunks c where c.job_id = jobs.id and c.kind = 'video'), 0) end::float8 as progress, \
     expected_frames, end_frames, damaged, watchable_ms, duration_ms, failure_code, failure_message, created_at, planned_at, \
-    first_playable_at, finished_at, ready_by, warnings, summary from touchline.jobs";
+    first_playable_at, finished_at, ready_by, warnings, summary, \
+    exists (select from touchline.segments s where s.job_id = jobs.id and s.rendition = 'poster') as has_poster \
+    from touchline.jobs";
 
 impl Store {
     /// The organisation of this name; made when there is none.
@@ -287,14 +291,14 @@ impl Store {
             format!("%{}%", plain.to_lowercase())
         });
         let sql = format!(
-            "{JOB_COLUMNS} where ($1::text is null or state = $1)
+            "{JOB_COLUMNS} where clip_id is null and (cardinality($1::text[]) = 0 or state = any($1))
                 and ($2::text is null or lower(title) like $2 or starts_with(id::text, lower($3)))
                 and ($4::timestamptz is null or (created_at, id) < ($4, $5))
              order by created_at desc, id desc limit $6"
         );
         Ok(self
             .query_as(sqlx::AssertSqlSafe(sql))
-            .bind(filter.state.map(JobState::as_str))
+            .bind(filter.states.iter().map(|state| state.as_str()).collect::<Vec<_>>())
             .bind(pattern)
             .bind(&filter.text)
             .bind(after_time)
@@ -310,7 +314,9 @@ impl Store {
     /// [`StoreError`].
     pub async fn jobs_by_prefix(&self, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
         let rows = self
-            .query("select id from touchline.jobs where starts_with(id::text, $1) order by id limit 2")
+            .query(
+                "select id from touchline.jobs where clip_id is null and starts_with(id::text, $1) order by id limit 2",
+            )
             .bind(prefix.to_ascii_lowercase())
             .fetch_all(&self.pool)
             .await?;
@@ -322,7 +328,10 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn jobs(&self, state: Option<JobState>, limit: u32) -> Result<Vec<JobRow>, StoreError> {
-        let sql = format!("{JOB_COLUMNS} where ($1::text is null or state = $1) order by created_at desc, id limit $2");
+        let sql = format!(
+            "{JOB_COLUMNS} where clip_id is null and ($1::text is null or state = $1)
+             order by created_at desc, id limit $2"
+        );
         Ok(self
             .query_as(sqlx::AssertSqlSafe(sql))
             .bind(state.map(JobState::as_str))
@@ -588,9 +597,16 @@ async fn end_job(
         .query(
             "with job as (
             update touchline.jobs set state = $3, finished_at = now(), updated_at = now(), failure_code = $4,
-                failure_message = $5 where id = $1 and state = $2 returning organisation_id)
+                failure_message = $5 where id = $1 and state = $2 returning organisation_id, clip_id),
+         -- A download that ends badly is its clip's affair.
+         clip as (
+            update touchline.clips c set download = 'failed', download_error = coalesce($4, $3) from job
+            where c.id = job.clip_id returning c.id, c.job_id)
          insert into touchline.events (organisation_id, job_id, type, data)
-         select organisation_id, $1, 'job.' || $3, $6 from job",
+         select job.organisation_id, coalesce(clip.job_id, $1),
+            case when job.clip_id is null then 'job.' || $3 else 'clip.failed' end,
+            $6::jsonb || case when job.clip_id is null then '{}' else jsonb_build_object('clip_id', job.clip_id) end
+         from job left join clip on true",
         )
         .bind(id)
         .bind(from.as_str())

@@ -39,6 +39,8 @@ pub struct ListedSegment {
     pub uri: String,
     /// `EXTINF`.
     pub seconds: f64,
+    /// Size of the object.
+    pub bytes: u64,
 }
 
 /// A committed file with all that is known of it.
@@ -169,7 +171,7 @@ impl Store {
     ) -> Result<Vec<ListedSegment>, StoreError> {
         let rows = self
             .query(
-                "select index, uri, seconds from touchline.segments
+                "select index, uri, seconds, bytes from touchline.segments
              where job_id = $1 and rendition = $2 and index < $3 order by index",
             )
             .bind(job)
@@ -183,6 +185,7 @@ impl Store {
                     index: unsigned(r.try_get("index")?),
                     uri: r.try_get("uri")?,
                     seconds: r.try_get("seconds")?,
+                    bytes: unsigned(r.try_get("bytes")?),
                 })
             })
             .collect()
@@ -222,7 +225,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn publishing(&self, limit: u32) -> Result<Vec<Uuid>, StoreError> {
         let rows = self
-            .query("select id from touchline.jobs where state = 'publishing' order by updated_at limit $1")
+            .query("select id from touchline.jobs where state = 'publishing' and clip_id is null order by updated_at limit $1")
             .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?;

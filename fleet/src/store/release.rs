@@ -60,7 +60,7 @@ impl Store {
             .query(
                 "with allowed as (
                 select j.id, j.organisation_id, o.weight, j.ready_by, j.created_at, j.home_region, j.focus_segment,
-                    t.concurrent_jobs, row_number() over (partition by j.organisation_id
+                    t.concurrent_jobs, row_number() over (partition by j.organisation_id, j.clip_id is null
                         order by j.state = 'queued', j.ready_by nulls last, j.created_at, j.id) as turn
                 from touchline.jobs j join touchline.organisations o on o.id = j.organisation_id
                 join touchline.tiers t on t.name = o.tier
@@ -194,7 +194,7 @@ impl Store {
         Ok(self
             .query_as(
                 "select state, count(*) from touchline.jobs
-                 where state in ('queued', 'planning', 'running', 'publishing') group by state",
+                 where clip_id is null and state in ('queued', 'planning', 'running', 'publishing') group by state",
             )
             .fetch_all(&self.pool)
             .await?)
@@ -208,7 +208,7 @@ impl Store {
         Ok(self
             .query_as(
                 "select state, count(*) from touchline.jobs
-                 where finished_at > now() - make_interval(secs => $1) group by state",
+                 where clip_id is null and finished_at > now() - make_interval(secs => $1) group by state",
             )
             .bind(within_s)
             .fetch_all(&self.pool)

@@ -45,6 +45,8 @@ pub enum Work {
         /// Its name in the plan.
         rendition: String,
     },
+    /// The file of a clip, from the segments of its match.
+    Clip,
 }
 
 /// A claimed chunk with what is needed to work on it.
@@ -244,6 +246,7 @@ impl Store {
         let work = match kind.as_str() {
             "plan" => Work::Plan,
             "audio" => Work::Audio { rendition: rendition.unwrap_or_default() },
+            "clip" => Work::Clip,
             _ => Work::Video {
                 first: unsigned(row.try_get("first_segment")?),
                 end: row.try_get::<Option<i64>, _>("end_segment")?.map(unsigned),
@@ -359,6 +362,7 @@ impl Store {
                 Work::Plan => "plan",
                 Work::Video { .. } => "video",
                 Work::Audio { .. } => "audio",
+                Work::Clip => "clip",
             })
             .collect();
         let first = column(&|c| match c.work {

@@ -151,3 +151,27 @@ async fn of_the_same_requests_at_the_same_time_one_is_done() {
     let jobs = s.client.get("/jobs").await.1;
     assert_eq!(jobs["items"].as_array().unwrap().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_with_a_secret_is_given_again_and_kept_where_nobody_can_read_it() {
+    let s = served(1000).await;
+    for (idempotency, path, body) in [
+        ("make-a-key", "/keys", json!({ "name": "gate" })),
+        ("make-a-hook", "/webhooks", json!({ "url": "https://example.com/hook", "events": ["job.succeeded"] })),
+    ] {
+        let first = post(&s.client, idempotency, path, &body).await;
+        assert_eq!(first.status, 201, "{first:?}");
+        let secret = first.json()["secret"].as_str().unwrap().to_owned();
+        let again = post(&s.client, idempotency, path, &body).await;
+        assert_eq!((again.status, &again.text, again.header("idempotency-replayed")), (201, &first.text, "true"));
+        let kept: Vec<(String, Vec<u8>)> = sqlx::query_as("select key, body from touchline.idempotency")
+            .fetch_all(s.fleet.store.pool())
+            .await
+            .unwrap();
+        assert!(!kept.is_empty());
+        for (key, body) in kept {
+            assert_ne!(key, idempotency, "the client's key opens the answer: it is not kept");
+            assert!(!body.windows(secret.len()).any(|bytes| bytes == secret.as_bytes()), "{path}");
+        }
+    }
+}

@@ -9,7 +9,7 @@ const WIDTH: usize = 320;
 const HEIGHT: usize = 180;
 
 /// Numbers of all frames of a rendition: 16 bars in the top third, bit b at x = 20·b.
-fn numbers(playlist: &Path) -> Vec<u32> {
+pub(crate) fn numbers(playlist: &Path) -> Vec<u32> {
     let pixels = ffmpeg(&["-i", playlist.to_str().unwrap(), "-f", "rawvideo", "-pix_fmt", "gray", "-"]);
     assert_eq!(pixels.len() % (WIDTH * HEIGHT), 0);
     pixels

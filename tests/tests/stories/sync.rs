@@ -6,7 +6,7 @@ use stories::{cheap_ladder, ffmpeg, shared_media, tool, transcode};
 use tempfile::tempdir;
 
 /// Seconds at which the picture turns bright.
-fn flashes(playlist: &Path) -> Vec<f64> {
+pub(crate) fn flashes(playlist: &Path) -> Vec<f64> {
     let text = ffmpeg(&[
         "-copyts",
         "-i",
@@ -35,7 +35,7 @@ fn flashes(playlist: &Path) -> Vec<f64> {
 }
 
 /// Seconds at which silence ends.
-fn beeps(playlist: &Path) -> Vec<f64> {
+pub(crate) fn beeps(playlist: &Path) -> Vec<f64> {
     let output = tool(
         "ffmpeg",
         &[

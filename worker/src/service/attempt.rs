@@ -12,7 +12,7 @@ use tracing::Instrument;
 use super::commit::{Stop, again};
 use super::ending::{Failure, ending};
 use super::lease::Held;
-use super::{Service, audio, plan, video};
+use super::{Service, audio, clip, plan, video};
 use crate::failure::JobError;
 
 /// Works on a claimed chunk and ends the attempt, one way or another.
@@ -22,6 +22,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) 
         Work::Plan => "plan",
         Work::Video { .. } => "video",
         Work::Audio { .. } => "audio",
+        Work::Clip => "clip",
     };
     let span = tracing::info_span!("attempt", job.id = %id.job, chunk = id.chunk, attempt = id.attempt, kind);
     async {
@@ -66,6 +67,7 @@ async fn work(service: &Arc<Service>, claim: &Claim, held: Held) -> Result<(), S
                 Work::Plan => plan::run(service, claim).await,
                 Work::Video { first, end } => video::run(service, claim, (*first, *end), &held).await,
                 Work::Audio { rendition } => audio::run(service, claim, rendition, &held).await,
+                Work::Clip => clip::run(service, claim, &held).await,
             }
         } => outcome,
         _ = lost.wait_for(|l| *l) => Err(Stop::LeaseLost),

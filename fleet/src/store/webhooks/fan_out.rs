@@ -141,7 +141,7 @@ impl Store {
         let wanted: Vec<(Uuid, Uuid)> = self
             .query_as(
                 "select w.id, j.id from touchline.webhooks w join touchline.jobs j on j.organisation_id = w.organisation_id
-                 where w.enabled and $1 = any(w.events) and j.state = 'running' limit 1000",
+                 where w.enabled and $1 = any(w.events) and j.state = 'running' and j.clip_id is null limit 1000",
             )
             .bind(PROGRESS)
             .fetch_all(&mut *tx)
