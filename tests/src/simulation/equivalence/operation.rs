@@ -161,6 +161,7 @@ impl Both {
             source_identity: "x",
             warnings: &[],
             chunks: &row.chunks,
+            source_bytes: 9,
         };
         let there = self.sql.store_plan(id, &new).await.map_err(|e| e.to_string())?;
         same(format!("store_plan {id:?}"), &there, &self.memory.store_plan(id, row.clone()))
@@ -175,7 +176,7 @@ impl Both {
         let (names, first) = match &chunk.work {
             Work::Audio { rendition } => (vec![rendition.clone()], 0),
             Work::Video { first, .. } => (plan.videos, *first),
-            Work::Plan => return Ok(String::new()),
+            Work::Plan | Work::Clip => return Ok(String::new()),
         };
         let name = names[self.random.usize(0..names.len())].clone();
         if self.random.u32(0..5) == 0 {

@@ -138,6 +138,7 @@ impl Memory {
                         Work::Plan => ("plan", -1),
                         Work::Video { end, .. } => ("video", end.map_or(-1, u64::cast_signed)),
                         Work::Audio { .. } => ("audio", -1),
+                        Work::Clip => ("clip", -1),
                     };
                     format!(
                         "{job} {n} {kind} {} {} {} {} {end} {} {} {} {} {} {} {} {} {} {} {}",

@@ -56,7 +56,7 @@ impl World {
             return Ok(());
         }
         let (names, range) = match &chunk.work {
-            Work::Plan => return Ok(()),
+            Work::Plan | Work::Clip => return Ok(()),
             Work::Video { first, end } => (plan.videos.clone(), *first..end.unwrap_or(film.segments())),
             Work::Audio { rendition } => (vec![rendition.clone()], 0..film.segments()),
         };

@@ -46,6 +46,7 @@ impl Memory {
                 ready_by: None,
                 created: Moment(job.created_at),
                 focus_segment: job.focus_segment,
+                held: false,
                 waiting: waiting.collect(),
             });
         }

@@ -112,6 +112,8 @@ impl Attempt {
             Work::Plan => self.plan().await,
             Work::Video { first, end } => self.video(first, end).await,
             Work::Audio { rendition } => self.audio(rendition).await,
+            // Nobody asks for files of clips here.
+            Work::Clip => Err(Stop::Failed(FailureCode::Internal)),
         }
     }
 
