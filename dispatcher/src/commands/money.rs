@@ -68,7 +68,7 @@ fn told(quote: &Quote) -> String {
                 pool.pool.clone(),
                 MicroDollars(pool.price_per_hour_micros).exact(),
                 format!("{:.1}", pool.encode_rate),
-                pool.measured_chunks.map_or("promised".to_owned(), |n| format!("measured ({n} chunks)")),
+                pool.measured_chunks.map_or_else(|| "promised".to_owned(), |n| format!("measured ({n} chunks)")),
                 format!("${}", MicroDollars(pool.work_micros).exact()),
             ]);
         }
