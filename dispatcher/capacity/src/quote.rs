@@ -197,6 +197,7 @@ mod tests {
         let chunk = |n: i64| crate::rates::EncodedChunk {
             pool: pool.id.to_string(),
             worker: uuid::Uuid::nil(),
+            slots: None,
             encode_s: 48.0,
             began: crate::moment::Moment(n * 4000),
             ended: crate::moment::Moment(n * 4000 + 4000),
