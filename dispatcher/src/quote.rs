@@ -134,9 +134,16 @@ pub async fn quote(store: &Store, fleet: Option<&Fleet>, asked: &Asked) -> Resul
         Err(problem) => assumptions.push(format!("price and time are not known: {problem}")),
         Ok(quoted) => {
             answer.price = Some(Price::of(&quoted));
-            answer.playable = Some(quoted.playable.into());
-            answer.done = Some(quoted.done.into());
-            assumptions.extend(quoted.assumptions);
+            let is_known = |pool: &quote::QuotedPool| {
+                pool.measured_chunks.is_some() || fleet.pool(&pool.pool).is_some_and(|p| p.promises_rate())
+            };
+            if quoted.pools.iter().all(is_known) {
+                answer.playable = Some(quoted.playable.into());
+                answer.done = Some(quoted.done.into());
+                assumptions.extend(quoted.assumptions);
+            } else {
+                assumptions.push("how fast this machine is shows with the first chunks that it encodes".to_owned());
+            }
             answer.pools = quoted
                 .pools
                 .into_iter()

@@ -101,8 +101,7 @@ impl Scaler {
     /// The fleet's policy is one that only the simulator can follow.
     pub fn new(store: Store, fleet: Fleet, capacity: Arc<dyn Capacity>) -> Result<Self, ConfigError> {
         if fleet.policy.rule.name() == "hedge" {
-            let problem =
-                "policy hedge gives chunks second attempts, which only the simulator does so far; use deadline";
+            let problem = "policy hedge gives chunks second attempts, which only the simulator does (docs/adr/0009); use deadline";
             return Err(ConfigError { origin: "fleet.toml".to_owned(), problems: vec![problem.to_owned()] });
         }
         Ok(Self {

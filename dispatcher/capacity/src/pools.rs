@@ -146,6 +146,12 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// Whether its encode rate is a promise to hold it to: nobody has looked into how fast a machine is that costs nothing.
+    #[must_use]
+    pub fn promises_rate(&self) -> bool {
+        self.price_per_hour != MicroDollars::ZERO
+    }
+
     /// Dollars for one encode-second on a busy instance.
     #[must_use]
     pub fn usd_per_encode_s(&self) -> f64 {

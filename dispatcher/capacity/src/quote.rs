@@ -93,7 +93,7 @@ pub fn quote(fleet: &Fleet, region: &RegionName, work: Work, rates: &Rates) -> R
     let none = || QuoteError::NoPool(region.clone(), rule.name());
     let cheapest = usable.first().ok_or_else(none)?;
     let dear = usable.iter().rev().find(|p| p.option == PurchaseOption::OnDemand);
-    let dearest = dear.or(usable.last()).ok_or_else(none)?;
+    let dearest = dear.or_else(|| usable.last()).ok_or_else(none)?;
     let by_rate = |a: &&Arc<Pool>, b: &&Arc<Pool>| a.encode_rate.total_cmp(&b.encode_rate);
     let fastest = usable.iter().max_by(by_rate).ok_or_else(none)?;
     let slowest = usable.iter().min_by(by_rate).ok_or_else(none)?;
@@ -197,6 +197,7 @@ mod tests {
         let chunk = |n: i64| crate::rates::EncodedChunk {
             pool: pool.id.to_string(),
             worker: uuid::Uuid::nil(),
+            slots: None,
             encode_s: 48.0,
             began: crate::moment::Moment(n * 4000),
             ended: crate::moment::Moment(n * 4000 + 4000),

@@ -28,6 +28,8 @@ pub struct EncodedChunk {
     pub pool: String,
     /// Its worker.
     pub worker: Uuid,
+    /// Chunks that the worker does at once; as many as the pool says when `None`.
+    pub slots: Option<u32>,
     /// Its work, encode-seconds.
     pub encode_s: f64,
     /// When the worker had it.
@@ -62,7 +64,7 @@ impl Rates {
         }
         for chunk in chunks {
             let Some(pool) = fleet.pools.iter().find(|p| p.id.as_str() == chunk.pool) else { continue };
-            let slots = f64::from(pool.slots.max(1));
+            let slots = f64::from(chunk.slots.unwrap_or(pool.slots).max(1));
             let slot_s = chunk.ended.since_s(chunk.began);
             let sensible = chunk.encode_s.is_finite() && chunk.encode_s > 0.0 && slot_s > 0.0;
             let at_once = || busy_slots(chunk, workers.get(&chunk.worker).map_or(&[], Vec::as_slice));
@@ -73,8 +75,12 @@ impl Rates {
         let measured = samples.into_iter().filter(|(_, samples)| samples.len() >= LEAST_CHUNKS);
         let rates = measured.filter_map(|(instance_type, mut samples)| {
             samples.sort_by(f64::total_cmp);
-            let promised = fleet.pools.iter().find(|p| p.instance_type == instance_type)?.encode_rate;
-            let rate = samples[samples.len() / 2].clamp(promised * BOUNDS.0, promised * BOUNDS.1);
+            let pool = fleet.pools.iter().find(|p| p.instance_type == instance_type)?;
+            let (median, promised) = (samples[samples.len() / 2], pool.encode_rate);
+            let rate = match pool.promises_rate() {
+                true => median.clamp(promised * BOUNDS.0, promised * BOUNDS.1),
+                false => median,
+            };
             let chunks = u32::try_from(samples.len()).unwrap_or(u32::MAX);
             Some((instance_type.to_owned(), Measured { rate, chunks, promised }))
         });
@@ -120,6 +126,7 @@ mod tests {
             .map(|(began, ended)| EncodedChunk {
                 pool: pool.id.to_string(),
                 worker: Uuid::from_u128(1),
+                slots: None,
                 encode_s: 48.0,
                 began,
                 ended,

@@ -62,13 +62,13 @@ fn told(quote: &Quote) -> String {
     lines.extend(quote.playable.map(|s| format!("playable  after {}", span(s))));
     lines.extend(quote.done.map(|s| format!("complete  after {}", span(s))));
     if !quote.pools.is_empty() {
-        let mut table = tables::table(&["pool", "$/h", "encode-s/s", "rate is", "work alone"]);
+        let mut table = tables::table(&["pool", "$/h", "encode-s/s", "rate", "work alone"]);
         for pool in &quote.pools {
             table.add_row([
                 pool.pool.clone(),
                 MicroDollars(pool.price_per_hour_micros).exact(),
                 format!("{:.1}", pool.encode_rate),
-                pool.measured_chunks.map_or("promised".to_owned(), |n| format!("measured ({n} chunks)")),
+                pool.measured_chunks.map_or_else(|| "not measured".to_owned(), |n| format!("measured ({n} chunks)")),
                 format!("${}", MicroDollars(pool.work_micros).exact()),
             ]);
         }

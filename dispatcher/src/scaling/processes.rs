@@ -75,7 +75,7 @@ pub fn fleet(config: &ProcessesConfig) -> Fleet {
     let quota = Quota { family: kind.to_owned(), option, vcpu: config.workers };
     let region = Region { name: region, quotas: vec![quota], subnets: Vec::new(), transfer_per_gb: MicroDollars::ZERO };
     // Nothing is saved by doing with less of one's own machine.
-    let rule = Rule::OnDemandOnly(OnDemandOnly { within_s: 1e-3 });
+    let rule = Rule::OnDemandOnly(OnDemandOnly { within_s: 1.0 });
     let policy = Policy { rule, idle_after_s: config.idle_s, ..Policy::default() };
     Fleet { regions: vec![region], pools: vec![Arc::new(pool)], policy }
 }

@@ -29,6 +29,7 @@ pub async fn measured(store: &Store, fleet: &Fleet) -> Result<Rates, StoreError>
                 encode_s: estimate::encode_seconds(seconds, rate, row.encoded.sizes),
                 pool: row.pool,
                 worker: row.worker,
+                slots: row.slots.and_then(|slots| u32::try_from(slots).ok()),
                 began: Moment::from(row.claimed_at),
                 ended: Moment::from(row.ended_at),
             }

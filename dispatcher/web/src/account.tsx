@@ -3,7 +3,7 @@
 import { useState } from 'preact/hooks';
 import type { Me } from './api/types';
 import { me, signOut } from './session';
-import { bytes, percent } from './text/size';
+import { bytes, percent, usd } from './text/size';
 import { Dialog } from './ui/dialog';
 import { Menu } from './ui/menu';
 
@@ -37,6 +37,14 @@ function Usage({ who, onClose }: { who: Me; onClose: () => void }) {
         <Share name="Video this month" used={usage.minutes_this_month} most={limits.minutes_a_month} text={minutes} />
         <Share name="Storage" used={usage.storage_bytes} most={limits.storage_bytes} text={bytes} />
         <Share name="Matches at work" used={usage.active_jobs} most={limits.concurrent_jobs} text={String} />
+        {(usage.cost_this_month_micros > 0 || who.organisation.monthly_cap_micros !== null) && (
+          <Share
+            name="Cost this month"
+            used={usage.cost_this_month_micros / 1e6}
+            most={who.organisation.monthly_cap_micros === null ? null : who.organisation.monthly_cap_micros / 1e6}
+            text={usd}
+          />
+        )}
         {limits.largest_file_bytes !== null && (
           <div>
             <dt>Largest file</dt>

@@ -1,12 +1,16 @@
 //! Money: receipts over all jobs add up to what the machines cost, and a cap stops releases and says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use capacity::pools::Fleet as Machines;
 use capacity::rates::Rates;
 use dispatcher::budget::reckon_once;
 use dispatcher::ledger::settle_after;
+use dispatcher::quote::{Asked, quote};
 use dispatcher::receipt::receipt;
+use dispatcher::scaling::simulated::SimulatedCapacity;
+use dispatcher::scaling::{Scaler, rates};
 use dispatcher::why::{surroundings, why};
 use fleet::store::Store;
 use fleet::store::rescue::Patience;
@@ -222,6 +226,61 @@ async fn a_cap_stops_releases_says_so_and_lets_go_when_it_is_raised_or_the_month
 
     store.set_cap(club, None).await.unwrap();
     assert_eq!(released(store, &jobs).await, [true; 4], "without a cap nothing is held");
+}
+
+#[tokio::test]
+async fn what_chunks_took_lately_replaces_the_promised_rate_in_decisions_and_quotes() {
+    let fleet = Fleet::local(&Postgres::shared().create_database()).await;
+    let (store, machines) = (&fleet.store, machines());
+    let pool = &machines.pools[0];
+    assert_eq!((pool.id.as_str(), pool.slots), (POOLS[0], 1));
+    let job = fleet.submit(SOURCE, &small_ladder()).await;
+    let sizes = [(1920, 1080), (1280, 720), (854, 480), (640, 360)];
+    let renditions: Vec<_> = sizes.iter().map(|(w, h)| json!({ "width": w, "height": h, "encode": {} })).collect();
+    let copied = json!({ "width": 3840, "height": 2160, "encode": null });
+    let renditions: Vec<_> = std::iter::once(copied).chain(renditions).collect();
+    let plan = json!({ "video": { "rate": [30, 1], "renditions": renditions } });
+    sqlx::query("update touchline.jobs set plan = $2, home_region = 'eu-west-1' where id = $1")
+        .bind(job)
+        .bind(plan)
+        .execute(store.pool())
+        .await
+        .unwrap();
+    let measured = async || rates::measured(store, &machines).await.unwrap().of_pool(pool);
+    assert_eq!(measured().await, None);
+    for chunk in 1..=8 {
+        // 48 s of video in 6 s: eight encode-seconds a second.
+        sqlx::query(
+            "with c as (insert into touchline.chunks (job_id, chunk, kind, state, position) values ($1, $2, 'video', 'done', $2)
+                returning 1)
+             insert into touchline.attempts (job_id, chunk, attempt, worker_id, region, pool, claimed_at, ended_at, outcome, made)
+             select $1, $2, 1, $3, 'eu-west-1', $4, now() - interval '6 seconds', now(), 'done', 1440 from c",
+        )
+        .bind(job)
+        .bind(chunk)
+        .bind(Uuid::now_v7())
+        .bind(POOLS[0])
+        .execute(store.pool())
+        .await
+        .unwrap();
+    }
+    let found = measured().await.unwrap();
+    assert_eq!((found.rate.round(), found.chunks, found.promised), (8.0, 8, pool.encode_rate));
+
+    let scaler = Scaler::new(store.clone(), machines.clone(), Arc::new(SimulatedCapacity::default())).unwrap();
+    let decision = scaler.scale_once().await.unwrap().unwrap();
+    let said: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|s| s.contains("the median of its last 8 chunks; its file says 5.0")), "{said:?}");
+    let asked = Asked {
+        region: "eu-west-1".to_owned(),
+        ladder: small_ladder(),
+        seconds: Some(5400.0),
+        bytes: None,
+        height: None,
+        frame_rate: None,
+    };
+    let quote = quote(store, Some(&machines), &asked).await.unwrap();
+    assert_eq!(quote.pools[0].measured_chunks, Some(8));
 }
 
 #[tokio::test(flavor = "multi_thread")]

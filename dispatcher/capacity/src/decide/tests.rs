@@ -79,6 +79,28 @@ fn a_match_with_time_starts_one_cheap_spot_instance_and_says_why() {
 }
 
 #[test]
+fn a_measured_rate_counts_in_place_of_the_promise_and_is_named() {
+    let mut view = view(vec![job(1, "us-east-1", 5400.0, 4.0)]);
+    let one = pool(&mut view, "us-east-1/g6.xlarge/spot");
+    let measured = crate::rates::Measured { rate: 2.0, chunks: 40, promised: one.pool.encode_rate };
+    one.pool = std::sync::Arc::new(crate::pools::Pool { encode_rate: measured.rate, ..one.pool.as_ref().clone() });
+    one.measured = Some(measured);
+    let decision = decide(NOW, &view, &Policy::default());
+    assert_eq!(
+        starts(&decision),
+        BTreeMap::from([("us-east-1/g4dn.xlarge/spot", 1)]),
+        "it is not the cheapest any more"
+    );
+    let said = decision.reasons[0].to_string();
+    assert!(
+        said.starts_with(
+            "us-east-1/g6.xlarge/spot counts with 2.0 encode-seconds a second, the median of its last 40 chunks"
+        ),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_failed_pool_is_passed_over_and_the_next_one_is_used() {
     let mut view = view(vec![job(1, "us-east-1", 5400.0, 4.0)]);
     let block = Block { kind: FailureKind::NoCapacity, until: NOW.plus_s(120.0) };

@@ -59,6 +59,13 @@ export async function answer(world, request, response, url) {
       body,
       send,
     );
+  if (at === 'POST /v1/quote') {
+    return send(200, {
+      price: { low_micros: 82_888, likely_micros: 112_940, high_micros: 290_772 },
+      playable: { soon_s: 7, late_s: 552 },
+      done: { soon_s: 1081, late_s: 1733 },
+    });
+  }
   const job = /^(\w+) \/v1\/jobs\/([\w-]+)(?:\/(\w+))?$/.exec(at);
   const found = job && world.jobs.find((j) => j.id === job[2]);
   if (found) return jobs(world, `${job[1]} ${job[3] ?? ''}`.trim(), found, body, send);
@@ -71,13 +78,15 @@ export async function answer(world, request, response, url) {
 
 function me(world) {
   return {
-    organisation: { id: 'club', name: 'Rovers FC', tier: 'club', weight: 1 },
+    organisation: { id: 'club', name: 'Rovers FC', tier: 'club', weight: 1, monthly_cap_micros: 25e6 },
     scopes: ['jobs:read', 'jobs:write', 'uploads:write', 'clips:write', 'usage:read', 'ops'],
     limits: { concurrent_jobs: 8, minutes_a_month: 6000, storage_bytes: 500e9, largest_file_bytes: 100e9 },
     usage: {
       minutes_this_month: 1240,
       storage_bytes: 83e9,
       active_jobs: world.jobs.filter((j) => j.state === 'running').length,
+      cost_this_month_micros: 3.41e6,
+      cap: null,
     },
   };
 }
@@ -134,7 +143,11 @@ function jobs(world, act, job, body, send) {
     case 'GET playback':
       return send(200, playback(job));
     case 'GET why':
-      return send(200, { state: job.state, reasons: ['All machines are busy with matches that came first.'] });
+      return send(200, {
+        state: job.state,
+        code: null,
+        reasons: ['All machines are busy with matches that came first.'],
+      });
     case 'GET clips':
       return send(200, { items: world.clips.filter((c) => c.job_id === job.id), next_cursor: null });
     case 'POST clips':

@@ -6,7 +6,7 @@ export interface FrameRate {
 }
 
 export interface Me {
-  organisation: { id: string; name: string; tier: string; weight: number };
+  organisation: { id: string; name: string; tier: string; weight: number; monthly_cap_micros: number | null };
   scopes: string[];
   limits: {
     concurrent_jobs: number | null;
@@ -14,7 +14,22 @@ export interface Me {
     storage_bytes: number | null;
     largest_file_bytes: number | null;
   };
-  usage: { minutes_this_month: number; storage_bytes: number; active_jobs: number };
+  usage: {
+    minutes_this_month: number;
+    storage_bytes: number;
+    active_jobs: number;
+    /** Millionths of a US dollar. */
+    cost_this_month_micros: number;
+    /** What the monthly cap stops. */
+    cap: { code: string; stops: 'new_jobs' | 'all'; message: string; since: string | null } | null;
+  };
+}
+
+/** What a match will cost, in millionths of a US dollar, and how long it will take. */
+export interface Quote {
+  price: { low_micros: number; likely_micros: number; high_micros: number } | null;
+  playable: { soon_s: number; late_s: number } | null;
+  done: { soon_s: number; late_s: number } | null;
 }
 
 export interface Page<T> {

@@ -1,7 +1,7 @@
 // All matches of a club: add one, see how far each is.
 
 import { useEffect } from 'preact/hooks';
-import { may } from '../session';
+import { may, me } from '../session';
 import { Heading } from '../ui/heading';
 import { Icon } from '../ui/icons';
 import { findUnfinished, transfers } from '../upload/transfers';
@@ -28,6 +28,11 @@ export function MatchesPage() {
   return (
     <div class="matches">
       <Heading text="Matches" hidden />
+      {me.value?.usage.cap && (
+        <p class="banner" role="status">
+          {me.value.usage.cap.message}
+        </p>
+      )}
       {may('uploads:write') && <Drop isSmall={!isNew} />}
       <Uploads />
       {!isNew && <Finder />}

@@ -6,6 +6,7 @@ import { roughly } from '../text/time';
 import { Icon } from '../ui/icons';
 import type { Transfer } from '../upload/transfer';
 import { dismiss, forget, titleOf, transfers, unfinished } from '../upload/transfers';
+import { Estimate } from './estimate';
 
 export function Uploads() {
   if (transfers.value.length === 0 && unfinished.value.length === 0) return null;
@@ -73,6 +74,7 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
         <p class="upload-words" aria-live={state === 'lost' || state === 'failed' ? 'assertive' : 'off'}>
           {words(transfer)}
         </p>
+        {!isOver && <Estimate file={transfer.file} />}
         {!isOver && (
           <div
             class="upload-bar"

@@ -227,7 +227,8 @@ function Meter({ name, share, text }: { name: string; share: number; text: strin
 export function Decisions({ items }: { items: NonNullable<Fleet['decisions']> }) {
   if (items.length === 0) return <p class="muted">No decision yet.</p>;
   return (
-    <ol class="decisions">
+    // It scrolls, so a keyboard must reach it.
+    <ol class="decisions" tabIndex={0} aria-label="Decisions">
       {items.map((d) => (
         <li key={`${d.at}${d.action}`}>
           <time class="muted small" dateTime={d.at}>

@@ -15,6 +15,8 @@ pub struct EncodedRow {
     pub pool: String,
     /// Its worker.
     pub worker: Uuid,
+    /// Chunks at once of its machine, when that is counted.
+    pub slots: Option<i32>,
     /// Output frames that this attempt made.
     pub frames: i64,
     /// What was encoded.
@@ -29,6 +31,7 @@ pub struct EncodedRow {
 struct Row {
     pool: String,
     worker_id: Uuid,
+    slots: Option<i32>,
     made: i64,
     rate: serde_json::Value,
     renditions: serde_json::Value,
@@ -49,10 +52,11 @@ impl Store {
                     from touchline.attempts a
                     where a.outcome = 'done' and a.pool <> '' and a.made > 0
                         and a.ended_at > now() - make_interval(secs => $1))
-                 select r.pool, r.worker_id, r.made, j.plan->'video'->'rate' as rate,
+                 select r.pool, r.worker_id, i.slots, r.made, j.plan->'video'->'rate' as rate,
                     j.plan->'video'->'renditions' as renditions, r.claimed_at, r.ended_at
                  from recent r join touchline.jobs j on j.id = r.job_id and j.plan is not null
                  join touchline.chunks c on c.job_id = r.job_id and c.chunk = r.chunk and c.kind = 'video'
+                 left join touchline.instances i on i.id = r.instance
                  where r.place <= $2 order by r.ended_at desc, r.job_id, r.chunk",
             )
             .bind(seconds(within))
@@ -64,6 +68,7 @@ impl Store {
                 Ok(EncodedRow {
                     pool: row.pool,
                     worker: row.worker_id,
+                    slots: row.slots,
                     frames: row.made,
                     encoded: encoded(row.rate, row.renditions)?,
                     claimed_at: row.claimed_at,
