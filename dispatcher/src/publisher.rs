@@ -197,7 +197,7 @@ impl Publisher {
         let mut growing = BTreeMap::new();
         for track in tracks {
             let Some((init_uri, init)) = inits.get(&track.rendition) else { continue };
-            let segments = self.store.listed_segments(subject.job, &track.rendition, wanted).await?;
+            let segments = lock.listed_segments(&track.rendition, wanted).await?;
             let has_no_more = ended || track.kind == "audio" && track.ended;
             if !is_listable(segments.iter().map(|s| s.index), wanted, has_no_more) {
                 return Ok(None);

@@ -77,7 +77,7 @@ mod tests {
 
     #[test]
     fn a_hole_or_an_end_that_was_withdrawn_is_not_listed() {
-        let listable = |numbers: &[u64], wanted, more| is_listable(numbers.iter().copied(), wanted, !more);
+        let listable = |numbers: &[u64], wanted, more: bool| is_listable(numbers.iter().copied(), wanted, !more);
         assert!(listable(&[0, 1, 2], 3, true));
         assert!(!listable(&[0, 2], 3, true), "a hole");
         assert!(!listable(&[0, 2], 3, false), "a hole in a track that is complete");

@@ -95,6 +95,8 @@ deviations! {
     /// Publisher.
     GrowsAhead = "the growing playlist lists a segment that has no row",
     /// Publisher.
+    GrowsWithoutLock = "the growing playlist lists rows that were read when the lock was lost",
+    /// Publisher.
     GrowsWithoutMatch = "the growing playlist is written over any version",
     /// Publisher.
     MasterFirst = "the master playlist is written before those that it names",

@@ -435,13 +435,14 @@ impl Both {
             return same(format!("clear {region}"), &there, &self.memory.clear_outbox(region));
         }
         let accepted = self.random.bool();
+        // All of them: in which order one statement's messages are sent is not promised.
         let mut there = Vec::new();
         let send = async |messages: &[Message]| {
             there = messages.iter().map(|m| (m.job, m.chunk, m.attempt)).collect();
             Ok::<_, fleet::store::StoreError>(if accepted { (0..messages.len()).collect() } else { Vec::new() })
         };
-        self.sql.relay(region, 3, send).await.map_err(|e| e.to_string())?;
-        let rows = self.memory.take_outbox(region, 3);
+        self.sql.relay(region, 1_000, send).await.map_err(|e| e.to_string())?;
+        let rows = self.memory.take_outbox(region, 1_000);
         let mut here: Vec<_> = rows.iter().map(|r| (r.message.job, r.message.chunk, r.message.attempt)).collect();
         if accepted {
             let ids: Vec<i64> = rows.iter().map(|r| r.id).collect();
