@@ -307,6 +307,11 @@ impl Publisher {
             self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let tracks: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
+        // A retry after a cancel may have begun since: then this is no longer to be published.
+        let Some(mut lock) = lock.promise(longest).await? else { return Ok(false) };
+        if !lock.is_publishing().await? {
+            return Ok(false);
+        }
         let Some(listed) = self.write_growing(&subject, &mut lock, &tracks, longest, true).await? else {
             return Ok(false);
         };

@@ -218,15 +218,12 @@ impl Dispatcher {
 
     /// First the list, then the rows.
     async fn sweep_job(&self, job: Unswept) -> Result<(), Later> {
-        let rows_first = self.does(Deviation::SweepReadsRowsFirst);
         let root = keys::job_prefix(job.organisation, job.job, 1);
-        let early = if rows_first { self.files(&job).await? } else { None };
         let mut listed = self.objects.list(&root, None).await?;
         if self.does(Deviation::SweepSparesLateWrites) {
             listed.retain(|o| o.modified < moment(job.finished_at));
         }
-        let files = if rows_first { early } else { self.files(&job).await? };
-        let Some(mut files) = files else { return Ok(()) };
+        let Some(mut files) = self.files(&job).await? else { return Ok(()) };
         if self.does(Deviation::SweepForgetsInits) {
             files.retain(|(_, file)| !file.starts_with("init_"));
         }

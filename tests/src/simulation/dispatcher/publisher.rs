@@ -216,7 +216,7 @@ impl Dispatcher {
     /// Checks and publishes a job all of whose chunks are done.
     async fn finish(&self, job: Uuid) -> Result<(), Fault> {
         let Some(subject) = self.subject(job).await? else { return Ok(()) };
-        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        let Some(guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
         let end = move |w: &mut World| w.store.jobs.get(&job).and_then(|j| j.end_frames);
         let frames = self.client.call(Server::Store, "job", end).await?.unwrap_or(0).unsigned_abs();
         if frames == 0 {
@@ -261,6 +261,13 @@ impl Dispatcher {
         let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let names: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
+        let lock = guard.lock.clone();
+        let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, longest));
+        promise.await?.map_err(|_| Fault::Later)?;
+        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        if !self.look(&guard.lock).await? {
+            return Ok(());
+        }
         if !self.write_growing(&subject, &mut guard.lock, &names, longest, true).await? {
             return Ok(());
         }

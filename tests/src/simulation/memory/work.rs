@@ -164,12 +164,9 @@ impl Memory {
     }
 
     pub(crate) fn complete(&mut self, id: AttemptId, done: &Completion<'_>) -> Completed {
-        let (unfenced, uncounted) =
-            (self.does(Deviation::CompleteIgnoresAttempt), self.does(Deviation::CompleteWithoutCounting));
+        let uncounted = self.does(Deviation::CompleteWithoutCounting);
         let Some(job) = self.jobs.get(&id.job) else { return Completed::LeaseLost };
-        let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
-        let may = job.is_held(id.chunk, id.attempt, id.worker) || unfenced && runs;
-        if !may {
+        if !job.is_held(id.chunk, id.attempt, id.worker) {
             return Completed::LeaseLost;
         }
         if let Some((names, first, end)) = &done.segments {
