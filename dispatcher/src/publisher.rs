@@ -197,7 +197,7 @@ impl Publisher {
         let mut growing = BTreeMap::new();
         for track in tracks {
             let Some((init_uri, init)) = inits.get(&track.rendition) else { continue };
-            let segments = self.store.listed_segments(subject.job, &track.rendition, wanted).await?;
+            let segments = lock.listed_segments(&track.rendition, wanted).await?;
             let has_no_more = ended || track.kind == "audio" && track.ended;
             if !is_listable(segments.iter().map(|s| s.index), wanted, has_no_more) {
                 return Ok(None);
@@ -307,6 +307,11 @@ impl Publisher {
             self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let tracks: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
+        // A retry after a cancel may have begun since: then this is no longer to be published.
+        let Some(mut lock) = lock.promise(longest).await? else { return Ok(false) };
+        if !lock.is_publishing().await? {
+            return Ok(false);
+        }
         let Some(listed) = self.write_growing(&subject, &mut lock, &tracks, longest, true).await? else {
             return Ok(false);
         };

@@ -159,38 +159,6 @@ impl Store {
         }))
     }
 
-    /// Committed segments of a rendition before `end`, for a playlist that grows.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn listed_segments(
-        &self,
-        job: Uuid,
-        rendition: &str,
-        end: u64,
-    ) -> Result<Vec<ListedSegment>, StoreError> {
-        let rows = self
-            .query(
-                "select index, uri, seconds, bytes from touchline.segments
-             where job_id = $1 and rendition = $2 and index < $3 order by index",
-            )
-            .bind(job)
-            .bind(rendition)
-            .bind(signed(end))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter()
-            .map(|r| {
-                Ok(ListedSegment {
-                    index: unsigned(r.try_get("index")?),
-                    uri: r.try_get("uri")?,
-                    seconds: r.try_get("seconds")?,
-                    bytes: unsigned(r.try_get("bytes")?),
-                })
-            })
-            .collect()
-    }
-
     /// All committed files of a rendition, in order.
     ///
     /// # Errors
@@ -246,6 +214,35 @@ impl PublicationLock {
             .fetch_one(&mut *self.tx)
             .await?;
         Ok(row.try_get("publishing")?)
+    }
+
+    /// Committed segments of a rendition before `end`, for a playlist that grows. They are those of the plan that is
+    /// locked: whoever was stopped until the lock was lost reads nothing.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lock is lost.
+    pub async fn listed_segments(&mut self, rendition: &str, end: u64) -> Result<Vec<ListedSegment>, StoreError> {
+        let rows = self
+            .store
+            .query(
+                "select index, uri, seconds, bytes from touchline.segments
+             where job_id = $1 and rendition = $2 and index < $3 order by index",
+            )
+            .bind(self.job)
+            .bind(rendition)
+            .bind(signed(end))
+            .fetch_all(&mut *self.tx)
+            .await?;
+        rows.into_iter()
+            .map(|r| {
+                Ok(ListedSegment {
+                    index: unsigned(r.try_get("index")?),
+                    uri: r.try_get("uri")?,
+                    seconds: r.try_get("seconds")?,
+                    bytes: unsigned(r.try_get("bytes")?),
+                })
+            })
+            .collect()
     }
 
     /// Promises that the growing playlists may list `listed` segments, before they are written: what they may list is

@@ -31,8 +31,6 @@ deviations! {
     /// Segment.
     CommitIgnoresLease = "a segment's row is written without a lease",
     /// Completion.
-    CompleteIgnoresAttempt = "a stale attempt completes the chunk",
-    /// Completion.
     CompleteWithoutCounting = "a chunk is done without its rows being counted",
     /// Release.
     ReleaseIgnoresState = "a chunk is released twice",
@@ -68,8 +66,6 @@ deviations! {
     RetryKeepsSwept = "a job that is tried again counts as swept",
     /// Retention.
     SweepTakesRunningJobs = "the sweep takes jobs that have not ended",
-    /// Retention.
-    SweepReadsRowsFirst = "the sweep reads the rows, then lists the objects",
     /// Guard.
     WithdrawTakesListed = "a quarantine withdraws what a playlist lists",
     /// Guard.
@@ -85,8 +81,6 @@ deviations! {
     /// Worker.
     LostLeaseGoesOn = "a worker goes on after it was told that the lease is lost",
     /// Worker.
-    SilenceGoesOn = "a worker that cannot renew its lease goes on",
-    /// Worker.
     StartsOver = "the next attempt starts the chunk over",
     /// Worker.
     LeaseByWorkersClock = "a worker's own clock says how long its lease lasts",
@@ -94,6 +88,8 @@ deviations! {
     DrainLosesBorder = "a drained attempt calls its chunk complete",
     /// Publisher.
     GrowsAhead = "the growing playlist lists a segment that has no row",
+    /// Publisher.
+    GrowsWithoutLock = "the growing playlist lists rows that were read when the lock was lost",
     /// Publisher.
     GrowsWithoutMatch = "the growing playlist is written over any version",
     /// Publisher.

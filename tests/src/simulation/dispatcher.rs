@@ -21,7 +21,7 @@ use super::network::{Client, Server, Unreachable};
 use super::objects::{ObjectClient, moment};
 use super::queue::QueueClient;
 use super::worker::LEASE;
-use super::world::{ProcessId, Sim};
+use super::world::{ProcessId, Sim, World};
 
 /// A region that fails for this long is given up for the time being.
 const REGION: Ms = 15_000;
@@ -139,7 +139,7 @@ impl Dispatcher {
     }
 
     async fn mark(&self, region: String, healthy: bool) -> Result<(), Later> {
-        let mark = move |w: &mut super::world::World| w.store.set_region_health(&region, healthy);
+        let mark = move |w: &mut World| w.store.set_region_health(&region, healthy);
         self.client.call(Server::Store, "set_region_health", mark).await?;
         Ok(())
     }
@@ -174,14 +174,13 @@ impl Dispatcher {
     async fn rescue_once(&self) -> Result<(), Later> {
         self.client.call(Server::Store, "take_back_lost", |w| w.take_back_lost()).await?;
         self.client.call(Server::Store, "bury", |w| w.store.bury_silent_workers(LEASE)).await?;
-        let withdraw = |w: &mut super::world::World| {
-            w.store.withdraw_suspect().map_or(std::task::Poll::Pending, std::task::Poll::Ready)
-        };
+        let withdraw =
+            |w: &mut World| w.store.withdraw_suspect().map_or(std::task::Poll::Pending, std::task::Poll::Ready);
         while self.client.call_locking(Server::Store, "withdraw_suspect", withdraw).await?.is_some() {}
         self.client.call(Server::Store, "resend", |w| w.store.resend(PATIENCE)).await?;
         for (job, _, code) in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
             if code == FailureCode::CopyImpossible {
-                let replan = move |w: &mut super::world::World| {
+                let replan = move |w: &mut World| {
                     w.store.replan_without_copy(job).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
                 };
                 self.client.call_locking(Server::Store, "replan", replan).await?;
@@ -199,7 +198,7 @@ impl Dispatcher {
                 && let Ok(letters) = dead.receive(MAX_BATCH, Duration::ZERO, Duration::from_secs(60)).await
             {
                 for message in letters.iter().filter_map(|l| l.message) {
-                    let fail = move |w: &mut super::world::World| w.store.fail(message.job, FailureCode::OutputFailed);
+                    let fail = move |w: &mut World| w.store.fail(message.job, FailureCode::OutputFailed);
                     self.client.call(Server::Store, "fail", fail).await?;
                 }
             }
@@ -219,15 +218,12 @@ impl Dispatcher {
 
     /// First the list, then the rows.
     async fn sweep_job(&self, job: Unswept) -> Result<(), Later> {
-        let rows_first = self.does(Deviation::SweepReadsRowsFirst);
         let root = keys::job_prefix(job.organisation, job.job, 1);
-        let early = if rows_first { self.files(&job).await? } else { None };
         let mut listed = self.objects.list(&root, None).await?;
         if self.does(Deviation::SweepSparesLateWrites) {
             listed.retain(|o| o.modified < moment(job.finished_at));
         }
-        let files = if rows_first { early } else { self.files(&job).await? };
-        let Some(mut files) = files else { return Ok(()) };
+        let Some(mut files) = self.files(&job).await? else { return Ok(()) };
         if self.does(Deviation::SweepForgetsInits) {
             files.retain(|(_, file)| !file.starts_with("init_"));
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::memory::Ms;
 use super::network::{Fate, PATIENCE, Server};
 use super::people::boot;
+use super::worker::LEASE;
 use super::world::{OUTSIDE, ProcessId, Sim, World};
 
 /// Faults that strike each run at least.
@@ -12,7 +13,7 @@ pub(crate) const FEWEST: u32 = 20;
 /// Longest time for which a process is stopped: longer than a lease.
 const LONGEST_STOP: Ms = 25_000;
 /// A call that arrives late does so within this.
-const LATEST: Ms = 14_000;
+const LATEST: Ms = 28_000;
 
 macro_rules! faults {
     ($($(#[$doc:meta])* $variant:ident = $text:literal),* $(,)?) => {
@@ -118,6 +119,11 @@ impl World {
         if !struck {
             return Fate::Answered(there, back);
         }
+        if self.random.u32(0..5) == 0 {
+            // Between a call and what follows from it.
+            self.stop(process);
+            return Fate::Answered(there, back);
+        }
         let (fault, fate) = match self.random.u32(0..4) {
             0 => (Fault::CallRefused, Fate::Refused(there + back)),
             1 => (Fault::AnswerLost, Fate::Unanswered(there)),
@@ -126,6 +132,18 @@ impl World {
         };
         self.strike(fault);
         fate
+    }
+
+    /// Stops a process, every other time for longer than a lease lasts.
+    fn stop(&mut self, process: ProcessId) {
+        let length =
+            if self.random.bool() { self.random.i64(LEASE..LONGEST_STOP) } else { self.random.i64(200..LEASE) };
+        self.say(|w| format!("{} is stopped for {length} ms", w.processes[process].name));
+        self.strike(Fault::Stopped);
+        let until = self.now + length;
+        let it = &mut self.processes[process];
+        it.paused_until = it.paused_until.max(until);
+        (it.disturbed_at, it.slept_at) = (it.paused_until, it.paused_until);
     }
 
     /// Whether a process cannot reach a server now.
@@ -182,7 +200,7 @@ pub(crate) async fn drive(sim: Sim, until: Ms) {
     {
         let mut world = sim.world();
         world.weather.foul = true;
-        world.weather.call_ppm = world.random.u32(500..20_000);
+        world.weather.call_ppm = world.random.u32(1_000..40_000);
         world.weather.message_ppm = world.random.u32(10_000..200_000);
     }
     let pace = sim.random(800..3_000);
@@ -224,12 +242,7 @@ fn strike_once(world: &mut World) -> Option<ProcessId> {
         }
         32..52 => {
             let victim = world.victim(|_| true)?;
-            world.say(|w| format!("{} is stopped for {length} ms", w.processes[victim].name));
-            world.strike(Fault::Stopped);
-            let now = world.now;
-            let process = &mut world.processes[victim];
-            process.paused_until = process.paused_until.max(now + length);
-            (process.disturbed_at, process.slept_at) = (process.paused_until, process.paused_until);
+            world.stop(victim);
         }
         52..60 => {
             let draining: Vec<uuid::Uuid> =
@@ -273,14 +286,14 @@ fn strike_once(world: &mut World) -> Option<ProcessId> {
             world.strike(Fault::StoreRestarted);
             world.store.unlock_all();
         }
-        86..92 => {
+        86..90 => {
             let victim = world.victim(|region| region.is_some())?;
             world.strike(Fault::Clock);
             let skew = world.random.i64(-600_000..600_000);
             world.say(|w| format!("{}: clock off by {skew} ms", w.processes[victim].name));
             world.processes[victim].skew = skew;
         }
-        92..96 => {
+        90..97 => {
             let device = format!("device-{}", world.victim(|region| region.is_some())?);
             world.say(|_| format!("{device} is quarantined"));
             world.strike(Fault::Quarantined);

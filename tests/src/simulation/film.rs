@@ -32,7 +32,7 @@ impl Film {
         Self {
             plan: Arc::new(plan),
             frames,
-            encode_ms: random.i64(200..2_500),
+            encode_ms: random.i64(200..4_000),
             defies_copying: random.u32(0..6) == 0,
             is_junk: random.u32(0..25) == 0,
         }

@@ -134,7 +134,7 @@ impl World {
             .get(&id.job)
             .and_then(|j| j.attempts.get(&(id.chunk, id.attempt)))
             .is_some_and(|a| a.outcome == Some("lost"));
-        let allowed = if it.disturbed_at < voided - HEARTBEAT - calls {
+        let allowed = if it.disturbed_at < voided - network::PATIENCE {
             HEARTBEAT + 500
         } else if lost {
             HEARTBEAT + calls + 500

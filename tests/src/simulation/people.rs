@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::film::Film;
 use super::memory::Ms;
-use super::world::{OUTSIDE, Process, ProcessId, Sim};
+use super::world::{Due, OUTSIDE, Process, ProcessId, Sim, World};
 use super::{dispatcher, worker};
 
 /// Sets up regions, processes and jobs; gives when faults may end.
@@ -103,7 +103,7 @@ async fn ask(sim: Sim, at: Ms, organisation: Uuid, home: String, until: Ms) {
         let mut world = sim.world();
         let Some(state) = world.store.jobs.get(&job).map(|j| j.state) else { return };
         if world.now > until || state == JobState::Succeeded && world.random.bool() {
-            return;
+            break;
         }
         let said = match (state.is_final(), world.random.u32(0..12)) {
             (false, 0) | (true, 1) => format!("cancel {job}: {:?}", world.store.cancel(job)),
@@ -117,4 +117,57 @@ async fn ask(sim: Sim, at: Ms, organisation: Uuid, home: String, until: Ms) {
         world.say(|_| said);
         world.look();
     }
+    if sim.random(0..8) == 0 {
+        ask_again_late(&sim, job).await;
+    }
+}
+
+/// Tries a job again when all is swept, and thinks better of it.
+async fn ask_again_late(sim: &Sim, job: Uuid) {
+    sim.world().undecided += 1;
+    loop {
+        let (ended, now) = {
+            let world = sim.world();
+            let row = world.store.jobs.get(&job);
+            if row.is_none_or(|j| j.state == JobState::Succeeded) {
+                break;
+            }
+            (row.and_then(|j| j.finished_at), world.now)
+        };
+        let due = ended.map(|at| at + super::NO_WRITER + 30_000);
+        if due.is_some_and(|due| now >= due) {
+            say(sim, |w| format!("retry {job}, late: {:?}", w.store.retry(job)));
+            let wait = sim.random(500..9_000);
+            sim.sleep(wait).await;
+            say(sim, |w| format!("cancel {job}, late: {:?}", w.store.cancel(job)));
+            break;
+        }
+        sim.sleep(due.map_or(5_000, |due| due - now)).await;
+    }
+    sim.world().undecided -= 1;
+}
+
+/// What somebody asks for.
+fn say(sim: &Sim, ask: impl FnOnce(&mut World) -> String) {
+    let mut world = sim.world();
+    let said = ask(&mut world);
+    world.say(|_| said);
+    world.look();
+}
+
+/// Now and then somebody cancels a job just when it is being published.
+pub(super) fn begin_publishing(world: &mut World) -> u64 {
+    let begun = world.store.begin_publishing();
+    if begun > 0 && world.weather.foul && world.random.u32(0..6) == 0 {
+        let publishing = world.store.jobs.iter().filter(|(_, j)| j.state == JobState::Publishing);
+        if let Some(job) = publishing.map(|(id, _)| *id).next_back() {
+            let at = world.now + world.random.i64(0..600);
+            let cancel = move |world: &mut World| {
+                let said = format!("cancel {job}: {:?}", world.store.cancel(job));
+                world.say(|_| said);
+            };
+            world.at(at, Due::Run(Box::new(cancel)));
+        }
+    }
+    begun
 }

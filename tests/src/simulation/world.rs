@@ -97,6 +97,8 @@ pub(crate) struct World {
     /// A chunk that ends whoever works on it: job and chunk.
     pub(crate) poison: Option<(Uuid, i32)>,
     pub(crate) films: BTreeMap<Uuid, Film>,
+    /// People who will ask for something yet.
+    pub(crate) undecided: u32,
     /// Age at which what lost attempts left is deleted.
     pub(crate) orphans_after: Ms,
     /// Names given so far.
@@ -132,6 +134,7 @@ impl World {
             engines_to_die: 0,
             poison: None,
             films: BTreeMap::new(),
+            undecided: 0,
             orphans_after: 0,
             ids: 0,
             steps: 0,

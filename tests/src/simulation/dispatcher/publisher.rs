@@ -21,7 +21,8 @@ use crate::simulation::deviation::Deviation;
 use crate::simulation::film::init_facts;
 use crate::simulation::memory::PublicationLock;
 use crate::simulation::network::{Server, Unreachable};
-use crate::simulation::world::{ProcessId, Sim, seconds};
+use crate::simulation::people::begin_publishing;
+use crate::simulation::world::{ProcessId, Sim, World, seconds};
 
 /// What ends a publication without success.
 enum Fault {
@@ -62,7 +63,7 @@ struct Subject {
 
 impl Dispatcher {
     pub(super) async fn publish_once(&self) -> Result<(), Later> {
-        self.client.call(Server::Store, "begin_publishing", |w| w.store.begin_publishing()).await?;
+        self.client.call(Server::Store, "begin_publishing", begin_publishing).await?;
         let mut jobs: BTreeMap<Uuid, Vec<Growth>> = BTreeMap::new();
         for growth in self.client.call(Server::Store, "growth", |w| w.store.growth()).await? {
             jobs.entry(growth.job).or_default().push(growth);
@@ -117,7 +118,7 @@ impl Dispatcher {
     }
 
     async fn subject(&self, job: Uuid) -> Result<Option<Subject>, Unreachable> {
-        let subject = move |w: &mut crate::simulation::world::World| {
+        let subject = move |w: &mut World| {
             let row = w.store.jobs.get(&job)?;
             row.plan.as_ref()?;
             let since = row.planned_at.unwrap_or(row.created_at);
@@ -136,7 +137,7 @@ impl Dispatcher {
     }
 
     async fn lock(&self, job: Uuid, generation: i32) -> Result<Option<Guard>, Unreachable> {
-        let lock = move |w: &mut crate::simulation::world::World| {
+        let lock = move |w: &mut World| {
             let token = w.steps;
             w.store.lock_publication(job, generation, token)
         };
@@ -163,9 +164,9 @@ impl Dispatcher {
         for track in tracks {
             let name = &track.rendition;
             let Some(init_uri) = inits.get(name) else { continue };
-            let (job, asked) = (subject.job, name.clone());
-            let listed = move |w: &mut crate::simulation::world::World| w.store.listed_segments(job, &asked, wanted);
-            let rows = self.client.call(Server::Store, "listed_segments", listed).await?;
+            let (held, asked) = (lock.clone(), name.clone());
+            let listed = move |w: &mut World| w.store.listed_segments(&held, &asked, wanted);
+            let rows = self.client.call(Server::Store, "listed_segments", listed).await?.map_err(|_| Fault::Later)?;
             let has_no_more = ended || track.kind == "audio" && track.ended;
             if !is_listable(rows.iter().map(|(index, _)| *index), wanted, has_no_more)
                 && !self.does(Deviation::GrowsOverHoles)
@@ -215,8 +216,8 @@ impl Dispatcher {
     /// Checks and publishes a job all of whose chunks are done.
     async fn finish(&self, job: Uuid) -> Result<(), Fault> {
         let Some(subject) = self.subject(job).await? else { return Ok(()) };
-        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
-        let end = move |w: &mut crate::simulation::world::World| w.store.jobs.get(&job).and_then(|j| j.end_frames);
+        let Some(guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        let end = move |w: &mut World| w.store.jobs.get(&job).and_then(|j| j.end_frames);
         let frames = self.client.call(Server::Store, "job", end).await?.unwrap_or(0).unsigned_abs();
         if frames == 0 {
             return Err(Fault::Job(FailureCode::Undecodable));
@@ -260,6 +261,13 @@ impl Dispatcher {
         let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let names: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
+        let lock = guard.lock.clone();
+        let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, longest));
+        promise.await?.map_err(|_| Fault::Later)?;
+        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        if !self.look(&guard.lock).await? {
+            return Ok(());
+        }
         if !self.write_growing(&subject, &mut guard.lock, &names, longest, true).await? {
             return Ok(());
         }
@@ -297,7 +305,7 @@ impl Dispatcher {
 
     async fn succeed(&self, lock: &PublicationLock, frames: u64) -> Result<(), Fault> {
         let (lock, job) = (lock.clone(), lock.job);
-        let publish = move |w: &mut crate::simulation::world::World| w.store.publish(&lock, frames * 40);
+        let publish = move |w: &mut World| w.store.publish(&lock, frames * 40);
         let published = self.client.call(Server::Store, "publish", publish).await?.map_err(|_| Fault::Later)?;
         if published && self.does(Deviation::EventAfterPublication) {
             self.client.call(Server::Store, "event", move |w| w.store.tell_of_success(job)).await?;

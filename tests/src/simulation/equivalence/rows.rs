@@ -75,7 +75,8 @@ impl Both {
             let there: Vec<String> = rows.iter().map(|r| r.get("row")).collect();
             let here = self.memory.rows(table);
             if there != here {
-                let place = there.iter().zip(&here).position(|(a, b)| a != b).unwrap_or(there.len().min(here.len()));
+                let place =
+                    there.iter().zip(&here).position(|(a, b)| a != b).unwrap_or_else(|| there.len().min(here.len()));
                 let (sql, memory) = (there.get(place), here.get(place));
                 return Some(format!("{table}, row {place}\n  Postgres {sql:?}\n  memory   {memory:?}"));
             }

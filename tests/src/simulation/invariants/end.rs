@@ -34,8 +34,8 @@ pub(in crate::simulation) async fn judge(sim: Sim) {
 impl World {
     fn waits_for_a_job(&mut self, fair: Ms) -> bool {
         let open = self.store.jobs.iter().find(|(_, j)| !j.state.is_final()).map(|(id, j)| (*id, j.state));
-        let Some((id, state)) = open else { return false };
-        if self.now > fair + BOUND {
+        let Some((id, state)) = open else { return self.undecided > 0 };
+        if self.undecided == 0 && self.now > fair + BOUND {
             self.broken(|| format!("job {id} is {state} {} s after the last fault", BOUND / 1000));
         }
         true

@@ -109,8 +109,16 @@ impl Memory {
         }
     }
 
-    pub(crate) fn listed_segments(&self, job: Uuid, rendition: &str, end: u64) -> Vec<(u64, Segment)> {
-        self.files(job, rendition).into_iter().take_while(|(index, _)| *index < end).collect()
+    pub(crate) fn listed_segments(
+        &mut self,
+        lock: &PublicationLock,
+        rendition: &str,
+        end: u64,
+    ) -> Result<Vec<(u64, Segment)>, LockLost> {
+        if !self.does(Deviation::GrowsWithoutLock) {
+            self.held(lock)?;
+        }
+        Ok(self.files(lock.job, rendition).into_iter().take_while(|(index, _)| *index < end).collect())
     }
 
     pub(crate) fn files(&self, job: Uuid, rendition: &str) -> Vec<(u64, Segment)> {

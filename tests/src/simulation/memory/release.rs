@@ -78,7 +78,8 @@ impl Memory {
             let Some(job) = self.jobs.get_mut(&candidate.job) else { continue };
             let Some(chunk) = job.chunks.get_mut(&candidate.chunk) else { continue };
             let waits = chunk.state == ChunkState::Waiting && chunk.attempt == candidate.attempt;
-            if !waits && !(again && !chunk.state.is_final()) {
+            let may = waits || again && !chunk.state.is_final();
+            if !may {
                 continue;
             }
             chunk.state = ChunkState::Waiting;

@@ -23,7 +23,7 @@ impl Memory {
             .jobs
             .iter()
             .filter_map(|(id, job)| {
-                let finished_at = job.finished_at.or(early.then_some(0))?;
+                let finished_at = job.finished_at.or_else(|| early.then_some(0))?;
                 let is_due = finished_at < self.now - after && job.publication.as_ref().is_none_or(|p| !p.swept);
                 is_due.then_some(Unswept {
                     organisation: job.organisation,

@@ -142,7 +142,8 @@ impl Memory {
         let Some(job) = self.jobs.get_mut(&id.job) else { return Commit::LeaseLost };
         let held = job.is_held(id.chunk, id.attempt, id.worker);
         let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
-        if !held && !(any_attempt && runs) && !any_state || !job.renditions.contains_key(rendition) {
+        let may = held || any_state || any_attempt && runs;
+        if !may || !job.renditions.contains_key(rendition) {
             return Commit::LeaseLost;
         }
         let key = (rendition.to_owned(), index);
@@ -163,11 +164,9 @@ impl Memory {
     }
 
     pub(crate) fn complete(&mut self, id: AttemptId, done: &Completion<'_>) -> Completed {
-        let (unfenced, uncounted) =
-            (self.does(Deviation::CompleteIgnoresAttempt), self.does(Deviation::CompleteWithoutCounting));
+        let uncounted = self.does(Deviation::CompleteWithoutCounting);
         let Some(job) = self.jobs.get(&id.job) else { return Completed::LeaseLost };
-        let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
-        if !job.is_held(id.chunk, id.attempt, id.worker) && !(unfenced && runs) {
+        if !job.is_held(id.chunk, id.attempt, id.worker) {
             return Completed::LeaseLost;
         }
         if let Some((names, first, end)) = &done.segments {
