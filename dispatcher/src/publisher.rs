@@ -460,7 +460,7 @@ pub(crate) fn render_storyboard(plan: &JobPlan, strips: &[CommittedFile], end: u
 }
 
 /// Segments that every rendition has, from the first without a hole. A sound track that is complete has all it will have.
-fn watchable_segments(tracks: &[Growth]) -> u64 {
+pub(crate) fn watchable_segments(tracks: &[Growth]) -> u64 {
     tracks.iter().map(|t| if t.kind == "audio" && t.ended { u64::MAX } else { t.contiguous }).min().unwrap_or(0)
 }
 
