@@ -22,7 +22,7 @@ pub const MESSAGE_VERSION: u32 = 1;
 /// Largest body of a message that is read, in bytes; one of this version has 110.
 const MAX_MESSAGE: usize = 1 << 10;
 
-/// Largest notice of another service that is read, in bytes: what SQS, EventBridge and S3 say at once.
+/// Largest notice of another service that is read, in bytes: what SQS, `EventBridge` and S3 say at once.
 pub const MAX_NOTICE: usize = 256 << 10;
 
 /// Messages that one call sends, receives, extends or deletes at most, as in SQS.

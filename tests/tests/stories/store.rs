@@ -230,6 +230,9 @@ async fn the_worker_s_login_can_work_and_do_nothing_else() {
     let worker = Store::open(&StoreOptions::new(worker, "story")).unwrap();
     let held = claim(&worker, id, 1).await.unwrap();
     assert!(worker.end_attempt(held, 0, &Ending::HandedBack).await.unwrap());
+    // What the making of a clip's file reads.
+    assert!(worker.download_order(id).await.unwrap().is_none());
+    assert!(worker.tracks_of_clip(id, 0, 1).await.unwrap().is_empty());
     for forbidden in [
         "delete from touchline.jobs",
         "update touchline.jobs set organisation_id = gen_random_uuid()",
