@@ -20,6 +20,7 @@ mod jwt;
 pub mod keys;
 pub mod ladders;
 pub mod metrics;
+mod money;
 pub mod organisations;
 pub mod page;
 pub mod playback;
@@ -40,6 +41,7 @@ use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router, middleware};
+use capacity::pools::Fleet;
 use fleet::config::{Config, ConfigError};
 use fleet::objects::{ObjectStore, Uploads};
 use fleet::store::tenant::AuditEntry;
@@ -74,6 +76,8 @@ pub struct Api {
     objects: Arc<dyn ObjectStore>,
     /// Where uploads go; opened when it is needed.
     uploads: OnceCell<Arc<dyn Uploads>>,
+    /// Pools and what they cost; read when it is needed.
+    machines: OnceCell<Fleet>,
     config: Config,
     signer: Signer,
     callers: Callers,
@@ -116,6 +120,7 @@ impl Api {
             store,
             objects,
             uploads: OnceCell::new(),
+            machines: OnceCell::new(),
         }))
     }
 
@@ -158,6 +163,7 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(ladders::routes())
         .merge(uploads::routes())
         .merge(jobs::routes())
+        .merge(money::routes())
         .merge(playback::routes())
         .merge(clips::routes())
         .merge(downloads::routes())

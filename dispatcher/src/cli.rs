@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use capacity::money::MicroDollars;
 use clap::{Args, Parser, Subcommand};
 use fleet::profiles;
 
@@ -28,6 +29,7 @@ const EXAMPLES: &str = "Examples:
   dispatcher jobs                                 what there is
   dispatcher why 0192f                            what a job waits for (the first letters of its id are enough)
   dispatcher focus 0192f 43:10                    this minute first
+  dispatcher quote match.mp4                      what it will cost; `dispatcher receipt 0192f`: what it cost
   dispatcher play 0192f                           where it can be watched
   dispatcher key create --organisation 'FC Example' --scope all
   dispatcher serve --config touchline.toml        the dispatcher of a fleet in the cloud
@@ -116,6 +118,19 @@ pub enum Verb {
         /// `SECONDS`, `M:SS` or `H:MM:SS`
         #[arg(value_parser = time)]
         at: f64,
+    },
+    /// Say what a match will cost, and when it can be watched
+    Quote(QuoteArgs),
+    /// Say what a job cost: time of machines by pool, with booting, idle time and waste
+    Receipt {
+        /// Id, or its first letters
+        job: String,
+        /// Print CSV
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Print the address under which a job can be played
     Play {
@@ -220,8 +235,15 @@ pub enum OrganisationVerb {
         /// Share of the fleet when others wait too
         #[arg(long, value_parser = clap::value_parser!(i32).range(1..=1000))]
         weight: Option<i32>,
+        /// What it may spend on machines in a calendar month (UTC), in US dollars; `none` for no cap
+        #[arg(long, value_name = "USD", value_parser = monthly_cap)]
+        monthly_cap: Option<MonthlyCap>,
     },
 }
+
+/// A monthly cap as people write it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MonthlyCap(pub Option<MicroDollars>);
 
 /// What is done with API keys.
 #[derive(Debug, Subcommand)]
@@ -319,6 +341,32 @@ pub struct SubmitArgs {
     pub json: bool,
 }
 
+/// Arguments of `quote`.
+#[derive(Clone, Debug, Args)]
+pub struct QuoteArgs {
+    /// A file, whose size tells the length of the video roughly
+    #[arg(required_unless_present = "minutes")]
+    pub file: Option<PathBuf>,
+    /// Length of the video
+    #[arg(long, value_parser = minutes)]
+    pub minutes: Option<f64>,
+    /// Lines of the picture's shorter side
+    #[arg(long, value_name = "LINES", value_parser = clap::value_parser!(u32).range(16..=4320))]
+    pub height: Option<u32>,
+    /// Frames a second
+    #[arg(long, value_parser = frame_rate)]
+    pub fps: Option<f64>,
+    /// Name of a ladder (`worker ladders`) or a YAML file
+    #[arg(long, default_value = profiles::DEFAULT, value_name = "NAME|FILE")]
+    pub ladder: String,
+    /// Region; by default the first
+    #[arg(long)]
+    pub region: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `upload`.
 #[derive(Clone, Debug, Args)]
 pub struct UploadArgs {
@@ -348,6 +396,27 @@ pub struct UploadArgs {
     pub json: bool,
 }
 
+fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok().filter(|n| (low..=high).contains(n));
+    number.ok_or_else(|| format!("give a number from {low} to {high}"))
+}
+
+fn minutes(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 480.0)
+}
+
+fn frame_rate(text: &str) -> Result<f64, String> {
+    number(text, 1.0, 1000.0)
+}
+
+fn monthly_cap(text: &str) -> Result<MonthlyCap, String> {
+    if text == "none" {
+        return Ok(MonthlyCap(None));
+    }
+    let usd = text.parse().ok().and_then(MicroDollars::from_usd);
+    usd.map(|usd| MonthlyCap(Some(usd))).ok_or_else(|| "give US dollars, or none".to_owned())
+}
+
 fn time(text: &str) -> Result<f64, String> {
     let problem = || "give seconds, M:SS or H:MM:SS".to_owned();
     let mut seconds = 0.0;
@@ -369,6 +438,13 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn caps_are_dollars_or_none() {
+        assert_eq!(monthly_cap("12.50"), Ok(MonthlyCap(Some(MicroDollars(12_500_000)))));
+        assert_eq!(monthly_cap("none"), Ok(MonthlyCap(None)));
+        assert!(monthly_cap("-1").is_err() && monthly_cap("nan").is_err() && monthly_cap("").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod access;
 mod follow;
+mod money;
 mod pools;
 pub mod simulate;
 mod tables;
@@ -207,6 +208,8 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             print(&format!("{id}: from {} on first", fleet::timeline::clock(at)));
             Ok(())
         }
+        Verb::Quote(args) => money::show_quote(&fleet, &args).await,
+        Verb::Receipt { job, csv, json } => money::show_receipt(&fleet, &job, csv, json).await,
         Verb::Play { job, json } => access::play(&fleet, &job, json).await,
         Verb::Organisation(verb) => access::organisation(&open(&fleet)?.1, verb).await,
         Verb::Key(verb) => access::key(&open(&fleet)?.1, verb).await,

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use capacity::pools::Fleet;
+use capacity::rates::Rates;
 use fleet::config::{Config, ConfigError, Timing};
 use fleet::failure::FailureCode;
 use fleet::objects::ObjectStore;
@@ -12,9 +14,13 @@ use fleet::queue::{MAX_BATCH, Message, Queue, QueueError};
 use fleet::store::rescue::{Lost, Patience};
 use fleet::store::{Store, StoreError};
 use tokio::sync::{Mutex, watch};
+use uuid::Uuid;
 
+use crate::budget;
+use crate::ledger;
 use crate::publisher::Publisher;
 use crate::routing::{self, RegionView};
+use crate::scaling::rates::measured;
 use crate::scaling::uploads::ComingUploads;
 use crate::scaling::{self, Scaler};
 use crate::webhooks::Webhooks;
@@ -25,6 +31,9 @@ const RELEASE_BATCH: u32 = 200;
 const RELAY_BATCH: usize = 200;
 /// A worker counts as alive for this many heartbeats.
 const ALIVE_HEARTBEATS: f64 = 4.0;
+
+/// Name of the turn at reckoning budgets, and its length.
+const BUDGET_TURN: (&str, Duration) = ("budgets", Duration::from_secs(10));
 
 /// How long an end waits for deliveries that were begun.
 const LAST_DELIVERIES: Duration = Duration::from_secs(3);
@@ -68,11 +77,15 @@ pub struct Dispatcher {
     pub timing: Timing,
     /// Limits of patience.
     pub patience: Patience,
-    /// Machines, when the configuration describes them.
+    /// Pools and what they cost, when the configuration describes them.
+    pub fleet: Option<Fleet>,
+    /// Starts and ends machines, when this dispatcher does.
     pub scaler: Option<Scaler>,
     /// Tells receivers of what happened.
     pub webhooks: Webhooks,
     publisher: Publisher,
+    /// Names this dispatcher where one at a time has the turn.
+    id: Uuid,
     /// Regions whose queue was asked and when, so that a dead one is not asked at every turn.
     asked: Mutex<HashMap<String, Instant>>,
 }
@@ -84,13 +97,18 @@ impl Dispatcher {
     /// Database, output store or machines are not described well.
     pub async fn new(config: &Config) -> Result<Self, ConfigError> {
         let store = config.store("touchline-dispatcher")?;
-        let scaler = match &config.capacity {
-            Some(capacity) => {
+        let fleet = match &config.capacity {
+            Some(capacity) => Some(scaling::read_fleet(capacity, &config.buckets()).await?),
+            None => None,
+        };
+        let scaler = match (&config.capacity, &fleet) {
+            // Whoever starts processes of this machine scales them too.
+            (Some(capacity), Some(fleet)) if capacity.processes.is_none() => {
                 let coming = ComingUploads::new(store.clone(), config.clone());
-                let scaler = scaling::scaler(capacity, &config.buckets(), &store).await?;
+                let scaler = scaling::scaler(capacity, fleet.clone(), &store).await?;
                 Some(scaler.with_coming(Arc::new(coming)))
             }
-            None => None,
+            _ => None,
         };
         let objects = config.objects(&config.buckets()).await?;
         let mut regions = Vec::new();
@@ -106,7 +124,9 @@ impl Dispatcher {
             objects,
             timing: config.timing,
             patience,
+            fleet,
             scaler,
+            id: Uuid::now_v7(),
             asked: Mutex::default(),
         })
     }
@@ -302,6 +322,31 @@ impl Dispatcher {
         Ok(self.publisher.turn().await?.saturating_add(downloads))
     }
 
+    /// Reckons the budgets of organisations with a cap: admits jobs, and stops what does not fit. Gives how many were
+    /// admitted; none while another dispatcher is at it.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reckon_budgets_once(&self) -> Result<usize, DispatchError> {
+        if !self.store.has_caps().await? || !self.store.take_turn(BUDGET_TURN.0, self.id, BUDGET_TURN.1).await? {
+            return Ok(0);
+        }
+        let rates = match &self.fleet {
+            Some(fleet) => measured(&self.store, fleet).await?,
+            None => Rates::default(),
+        };
+        let prices = self.fleet.as_ref().map(|fleet| (fleet, &rates));
+        Ok(budget::reckon_once(&self.store, prices).await?)
+    }
+
+    /// Splits the bills of machines that have ended among the jobs that they served. Gives how many.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn settle_once(&self) -> Result<usize, DispatchError> {
+        Ok(ledger::settle_once(&self.store, self.fleet.as_ref()).await?)
+    }
+
     /// Makes deliveries of what happened, for the webhooks that asked for it. Gives how many events were read.
     ///
     /// # Errors
@@ -348,6 +393,14 @@ impl Dispatcher {
                 self.webhooks.fan_out_progress_once().await?;
                 Ok(false)
             }),
+            repeat(&stop, "budgets", every(1.0), || async {
+                self.reckon_budgets_once().await?;
+                Ok(false)
+            }),
+            repeat(&stop, "ledger", every(15.0), || async {
+                self.settle_once().await?;
+                Ok(false)
+            }),
             repeat(&stop, "retention", every(3600.0), || async {
                 crate::sweep::sweep_once(&self.store, &self.objects, &crate::sweep::Retention::default()).await?;
                 Ok(false)
@@ -359,7 +412,10 @@ impl Dispatcher {
 
 /// Empties a region's dead-letter queue: what is in it was received too often without being deleted. The store knows better
 /// what became of each chunk, so a message is only logged. Gives how many there were.
-pub(crate) async fn drain_dead_letters(region: &str, queue: &dyn Queue) -> Result<usize, DispatchError> {
+///
+/// # Errors
+/// The queue does not delete.
+pub async fn drain_dead_letters(region: &str, queue: &dyn Queue) -> Result<usize, DispatchError> {
     let Some(dead) = queue.dead_letters() else { return Ok(0) };
     let mut drained = 0;
     loop {

@@ -13,7 +13,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fleet::config::{ApiConfig, Config, ConfigError, DatabaseConfig, RegionConfig, Timing, WebhooksConfig};
+use fleet::config::{
+    ApiConfig, CapacityConfig, Config, ConfigError, DatabaseConfig, ProcessesConfig, RegionConfig, Timing,
+    WebhooksConfig,
+};
 use fleet::store::{Store, StoreError, StoreOptions};
 use tokio::sync::watch;
 
@@ -24,6 +27,7 @@ pub use postgres::{LocalPostgres, PostgresError};
 use crate::api::{self, Api};
 use crate::cli::LocalArgs;
 use crate::dispatch::Dispatcher;
+use crate::scaling::processes;
 
 /// The one region.
 const REGION: &str = "local";
@@ -202,6 +206,12 @@ async fn operate(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LocalError> {
     prepare_database(postgres).await?;
+    let machine = ProcessesConfig {
+        region: REGION.to_owned(),
+        workers: args.workers,
+        slots: args.slots,
+        idle_s: if args.idle.is_finite() { args.idle.max(0.0) } else { 30.0 },
+    };
     let config = Config {
         output: dir.join("media").display().to_string(),
         database: DatabaseConfig { url: Some(postgres.fleet.clone()), ..DatabaseConfig::default() },
@@ -221,13 +231,15 @@ async fn operate(
             region: 60.0,
             resend: (args.heartbeat * 15.0).min(3600.0),
         },
-        capacity: None,
+        capacity: Some(CapacityConfig::of_processes(machine.clone())),
         webhooks: WebhooksConfig::local(),
     };
     let store = config.store("touchline-dispatcher")?;
     store.migrate().await?;
     let login_exists = store.ensure_worker_login(WORKER_LOGIN, &postgres.worker_password).await?;
     tracing::debug!(login_exists, "worker login");
+    // The folder is ours alone: nobody else takes turns, and a run that was killed has not given its own back.
+    store.end_turns().await?;
     let dispatcher = Arc::new(Dispatcher::new(&config).await?);
 
     let listener = tokio::net::TcpListener::bind(args.listen).await.map_err(io_error(format!(
@@ -246,6 +258,7 @@ async fn operate(
         database: DatabaseConfig { url: Some(postgres.worker.clone()), ..DatabaseConfig::default() },
         // Links are signed by dispatchers alone.
         api: ApiConfig::default(),
+        capacity: None,
         ..config.clone()
     };
     let worker_file = dir.join("worker.toml");
@@ -255,7 +268,7 @@ async fn operate(
     tracing::info!(dir = %dir.display(), address = %format!("http://{address}"), "the local fleet is running");
     credentials::greet(&address, &key);
 
-    let mut capacity = LocalCapacity::new(&worker_file, REGION, args)?;
+    let mut capacity = LocalCapacity::new(&store, processes::fleet(&machine), &worker_file, args)?;
     let (finish, finished) = watch::channel(false);
     let loops = tokio::spawn(dispatcher.clone().run(finished));
     let mut idle_since = Instant::now();

@@ -2,6 +2,8 @@
 //! then `master.m3u8`, then one transaction that is the publication. Every step may be repeated; whoever finds a job
 //! between two steps finishes it.
 
+pub mod growing;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -9,7 +11,7 @@ use bytes::Bytes;
 use fleet::cmaf::InitFacts;
 use fleet::conformance;
 use fleet::failure::FailureCode;
-use fleet::hls::{Playlist, Thumbnail, parse, render_media_playlist, render_multivariant_playlist, render_thumbnails};
+use fleet::hls::{Thumbnail, render_media_playlist, render_multivariant_playlist, render_thumbnails};
 use fleet::keys;
 use fleet::objects::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
 use fleet::plan::JobPlan;
@@ -23,6 +25,7 @@ use uuid::Uuid;
 
 use crate::dispatch::DispatchError;
 use crate::pace::{Pace, pace};
+use growing::{GrowingVersion, is_listable, replace, watchable_segments};
 
 /// Jobs that are worked on at once.
 const JOBS_AT_ONCE: usize = 4;
@@ -135,11 +138,15 @@ impl Publisher {
         if wanted <= listed {
             return Ok(false);
         }
-        let Some(mut lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
+        let Some(lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
         // Another dispatcher may have been here since.
         let wanted = wanted.max(lock.listed);
+        let Some(mut lock) = lock.promise(wanted).await? else { return Ok(false) };
+        let wanted = wanted.max(lock.listed);
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
-        let grown = self.write_growing(&subject, &mut lock, &names, wanted, false).await?;
+        let Some(grown) = self.write_growing(&subject, &mut lock, &names, wanted, false).await? else {
+            return Ok(false);
+        };
         let grid = &subject.plan.video.grid;
         let frames = grid.start(grown).or(subject.plan.expected_frames).unwrap_or(0);
         lock.grown(grown, milliseconds(&subject.plan, frames)).await?;
@@ -176,7 +183,7 @@ impl Publisher {
     }
 
     /// Writes the growing playlists with `wanted` segments, and their multivariant playlist when there is none. Gives how
-    /// many segments are listed.
+    /// many segments are listed; `None` when some were withdrawn since they were counted.
     async fn write_growing(
         &self,
         subject: &Subject,
@@ -184,13 +191,17 @@ impl Publisher {
         tracks: &[&Growth],
         wanted: u64,
         ended: bool,
-    ) -> Result<u64, Fault> {
+    ) -> Result<Option<u64>, Fault> {
         let inits: BTreeMap<String, (String, InitFacts)> =
             self.store.inits(subject.job).await?.into_iter().map(|(name, uri, init)| (name, (uri, init))).collect();
         let mut growing = BTreeMap::new();
         for track in tracks {
             let Some((init_uri, init)) = inits.get(&track.rendition) else { continue };
             let segments = self.store.listed_segments(subject.job, &track.rendition, wanted).await?;
+            let has_no_more = ended || track.kind == "audio" && track.ended;
+            if !is_listable(segments.iter().map(|s| s.index), wanted, has_no_more) {
+                return Ok(None);
+            }
             growing.insert(
                 track.rendition.clone(),
                 GrowingTrack {
@@ -209,7 +220,8 @@ impl Publisher {
         for track in in_order {
             let text = render_media_playlist(&presentation::growing_playlist(&subject.plan, track, ended));
             let key = format!("{}{}/{}", subject.prefix, track.name, keys::WATCH);
-            let etag = self.replace(&key, text, lock.etags.get(&track.name), track.segments.len(), ended).await?;
+            let version = GrowingVersion { text, segments: track.segments.len(), ended };
+            let etag = replace(&*self.objects, &key, version, lock.etags.get(&track.name)).await?;
             lock.etags.insert(track.name.clone(), etag.0);
         }
         if !lock.master {
@@ -222,40 +234,7 @@ impl Publisher {
             self.put(&key, render_multivariant_playlist(&master), PutCondition::Always).await?;
             lock.master = true;
         }
-        Ok(wanted)
-    }
-
-    /// Writes a growing playlist over the version that was written last. Whoever comes late, with fewer segments, changes
-    /// nothing.
-    async fn replace(
-        &self,
-        key: &str,
-        text: String,
-        last: Option<&String>,
-        segments: usize,
-        ended: bool,
-    ) -> Result<ETag, Fault> {
-        let condition = last.map_or(PutCondition::IfAbsent, |etag| PutCondition::IfMatch(ETag(etag.clone())));
-        match self.put(key, text.clone(), condition).await {
-            Err(ObjectError::PreconditionFailed { .. } | ObjectError::NotFound { .. }) => {}
-            other => return Ok(other?),
-        }
-        // Somebody wrote and died before it was noted, or the playlist was deleted.
-        match self.objects.get(key, MAX_PLAYLIST).await {
-            Ok((there, etag)) => {
-                let there = parse(&String::from_utf8_lossy(&there)).ok();
-                let longer = match there {
-                    Some(Playlist::Media(m)) => m.segments.len() > segments || (m.ended && !ended),
-                    _ => false,
-                };
-                if longer {
-                    return Ok(etag);
-                }
-                Ok(self.put(key, text, PutCondition::IfMatch(etag)).await?)
-            }
-            Err(ObjectError::NotFound { .. }) => Ok(self.put(key, text, PutCondition::Always).await?),
-            Err(other) => Err(other.into()),
-        }
+        Ok(Some(wanted))
     }
 
     async fn put(&self, key: &str, text: String, condition: PutCondition) -> Result<ETag, ObjectError> {
@@ -328,7 +307,10 @@ impl Publisher {
             self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let tracks: Vec<&Growth> = growth.iter().collect();
         let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
-        lock.listed = self.write_growing(&subject, &mut lock, &tracks, longest, true).await?;
+        let Some(listed) = self.write_growing(&subject, &mut lock, &tracks, longest, true).await? else {
+            return Ok(false);
+        };
+        lock.listed = listed;
 
         // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names; the
         // sweep takes it away. What counts as published is the job's state.
@@ -457,11 +439,6 @@ pub(crate) fn render_storyboard(plan: &JobPlan, strips: &[CommittedFile], end: u
     }
     cues.sort_by_key(|c| c.start_ms);
     render_thumbnails(&cues)
-}
-
-/// Segments that every rendition has, from the first without a hole. A sound track that is complete has all it will have.
-pub(crate) fn watchable_segments(tracks: &[Growth]) -> u64 {
-    tracks.iter().map(|t| if t.kind == "audio" && t.ended { u64::MAX } else { t.contiguous }).min().unwrap_or(0)
 }
 
 fn milliseconds(plan: &JobPlan, frames: u64) -> u64 {

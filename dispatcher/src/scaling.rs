@@ -1,7 +1,8 @@
 //! Capacity from zero and back: what [`capacity`] decides, done to real machines.
 //!
 //! Reading order: [`provider`] (where machines come from: the trait) with [`aws`], [`processes`] and [`simulated`];
-//! [`observe`] (provider and database → one view; [`overview`] for people); `act` (checks again, then does it); [`events`] (spot notices). The
+//! [`observe`] (provider and database → one view, with the [`rates`] that were
+//! measured; [`overview`] for people); `act` (checks again, then does it); [`events`] (spot notices). The
 //! decision itself is pure and in the crate `capacity`, which the simulator calls too.
 //!
 //! What holds whatever is decided:
@@ -20,6 +21,7 @@ pub mod observe;
 pub mod overview;
 pub mod processes;
 pub mod provider;
+pub mod rates;
 #[doc(hidden)]
 pub mod simulated;
 #[cfg(test)]
@@ -28,19 +30,20 @@ pub mod uploads;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use capacity::decide::{Decision, decide};
 use capacity::memory::FailureKind;
 use capacity::moment::Moment;
 use capacity::pools::Fleet;
+use capacity::rates::Rates;
 use capacity::view::ComingWork;
 use fleet::config::{CapacityConfig, ConfigError};
 use fleet::objects::Buckets;
 use fleet::queue::EventQueue;
 use fleet::store::{Store, StoreError};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Mutex, Notify, watch};
 use uuid::Uuid;
 
 use provider::Capacity;
@@ -49,6 +52,8 @@ use provider::Capacity;
 pub(crate) const REMEMBERED: Duration = Duration::from_secs(2 * 3600);
 /// Name of the turn, and its length: longer than one round takes.
 const TURN: (&str, Duration) = ("capacity", Duration::from_secs(90));
+/// Measured rates are measured again after this.
+const MEASURED: Duration = Duration::from_secs(60);
 /// Between two rounds; an event makes the next one start at once.
 const EVERY: Duration = Duration::from_secs(4);
 
@@ -84,6 +89,8 @@ pub struct Scaler {
     events: Vec<EventQueue>,
     /// Somebody knows that the next round is worth doing now.
     wake: Notify,
+    /// What was measured last, and when.
+    rates: Mutex<Option<(Instant, Rates)>>,
     every: Duration,
 }
 
@@ -106,6 +113,7 @@ impl Scaler {
             coming: Arc::new(NothingComing),
             events: Vec::new(),
             wake: Notify::new(),
+            rates: Mutex::default(),
             every: EVERY,
         })
     }
@@ -135,6 +143,22 @@ impl Scaler {
     #[must_use]
     pub fn fleet(&self) -> &Fleet {
         &self.fleet
+    }
+
+    /// How fast machines were lately; measured anew once a minute.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn rates(&self) -> Result<Rates, StoreError> {
+        let mut rates = self.rates.lock().await;
+        if let Some((at, known)) = rates.as_ref()
+            && at.elapsed() < MEASURED
+        {
+            return Ok(known.clone());
+        }
+        let measured = rates::measured(&self.store, &self.fleet).await?;
+        *rates = Some((Instant::now(), measured.clone()));
+        Ok(measured)
     }
 
     /// Lets the next round start at once.
@@ -230,22 +254,24 @@ impl Scaler {
     }
 }
 
-/// The machines that a configuration describes, if it does.
+/// The machines of a fleet at AWS.
 ///
 /// # Errors
-/// `fleet.toml` cannot be read; all that is wrong with it.
-pub async fn scaler(config: &CapacityConfig, buckets: &Buckets, store: &Store) -> Result<Scaler, ConfigError> {
-    let fleet = read_fleet(config, buckets).await?;
+/// As [`Scaler::new`].
+pub async fn scaler(config: &CapacityConfig, fleet: Fleet, store: &Store) -> Result<Scaler, ConfigError> {
     let scaler = Scaler::new(store.clone(), fleet, Arc::new(aws::AwsCapacity::open(&config.name).await))?;
     let events = futures_util::future::join_all(config.events.iter().map(|url| EventQueue::open(url))).await;
     Ok(scaler.with_events(events))
 }
 
-/// The `fleet.toml` that a configuration names.
+/// The fleet that a configuration describes: its `fleet.toml`, or processes of this machine.
 ///
 /// # Errors
 /// It cannot be read; all that is wrong with it.
 pub async fn read_fleet(config: &CapacityConfig, buckets: &Buckets) -> Result<Fleet, ConfigError> {
+    if let Some(processes) = &config.processes {
+        return Ok(processes::fleet(processes));
+    }
     let text = fleet::config::read_text(&config.fleet, buckets).await?;
     Fleet::parse(&text).map_err(|e| ConfigError { origin: config.fleet.clone(), problems: e.0 })
 }

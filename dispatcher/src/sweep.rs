@@ -80,24 +80,31 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
     // A plan that was replaced lies beside the folder of the present one.
     let root = keys::job_prefix(job.organisation_id, job.id, 1);
     let current = keys::job_prefix(job.organisation_id, job.id, job.generation);
-    let master = format!("{current}{}", keys::MASTER);
     let mut listed = Vec::new();
     let mut after: Option<String> = None;
     loop {
         let page = objects.list(&root, after.as_deref()).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.key.clone());
-        // What was written after the end may belong to another try.
-        listed.extend(page.into_iter().filter(|o| o.modified < job.finished_at).map(|o| o.key));
+        // Also what arrived after the end: a writer learns of a cancel later.
+        listed.extend(page.into_iter().map(|o| o.key));
     }
     let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
-    let keep: HashSet<String> = files.into_iter().map(|(folder, file)| format!("{current}{folder}/{file}")).collect();
-    // A cancel may have come between the playlist and the publication.
-    let is_orphan = |key: &String| if is_media(key) { !keep.contains(key) } else { *key == master && !job.succeeded };
-    let orphans: Vec<String> = listed.into_iter().filter(is_orphan).collect();
+    let orphans = orphans(listed, &current, files, job.succeeded);
     objects.delete(&orphans).await?;
     store.mark_swept(job.id).await?;
     Ok(orphans.len() as u64)
+}
+
+/// Those of the listed objects that nothing names: media that is not among the committed `files` (folder and file) of the
+/// folder `current`, and the master playlist of a job that did not succeed.
+#[must_use]
+pub fn orphans(listed: Vec<String>, current: &str, files: Vec<(String, String)>, succeeded: bool) -> Vec<String> {
+    let master = format!("{current}{}", keys::MASTER);
+    let keep: HashSet<String> = files.into_iter().map(|(folder, file)| format!("{current}{folder}/{file}")).collect();
+    // A cancel may have come between the playlist and the publication.
+    let is_orphan = |key: &String| if is_media(key) { !keep.contains(key) } else { *key == master && !succeeded };
+    listed.into_iter().filter(is_orphan).collect()
 }
 
 /// Whether a key carries an attempt; playlists and reports have fixed names and are no orphans.

@@ -1,5 +1,7 @@
 //! Why a job is where it is, in sentences. Pure but for [`surroundings`]: it works on rows.
 
+use capacity::budget::{CAP_REACHED, Stop};
+use capacity::money::MicroDollars;
 use fleet::config::Config;
 use fleet::state::{ChunkState, JobState};
 use fleet::store::jobs::{ChunkRow, JobRow};
@@ -24,6 +26,17 @@ pub struct Surroundings {
     pub unsent: u64,
     /// Why capacity is as it is, in the words of the last decision.
     pub capacity: Vec<String>,
+    /// What keeps the job's waiting chunks from being released, when its organisation's cap does.
+    pub held: Option<Held>,
+}
+
+/// A cap that holds a job back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// What may be spent in a month.
+    pub cap: MicroDollars,
+    /// What the cap stops; `None` while the budget is still being reckoned.
+    pub stops: Option<Stop>,
 }
 
 /// Looks around a job whose first waiting chunk is at `position`.
@@ -45,7 +58,13 @@ pub async fn surroundings(
         .map(|r| RegionView::new(&r.name, !unhealthy.iter().any(|(u, _)| *u == r.name), &loads))
         .collect();
     let decision = if config.capacity.is_some() { store.decisions(1).await?.pop() } else { None };
+    let (cap, is_held) = store.cap_of_job(job).await?;
+    let held = cap
+        .cap_micros
+        .filter(|_| is_held)
+        .map(|micros| Held { cap: MicroDollars(micros), stops: cap.capped.as_deref().and_then(Stop::from_word) });
     Ok(Surroundings {
+        held,
         regions,
         unhealthy,
         capacity: decision.iter().flat_map(|d| d.sentences()).map(str::to_owned).collect(),
@@ -59,6 +78,9 @@ pub async fn surroundings(
 pub struct Why {
     /// State of the job.
     pub state: String,
+    /// Stable code of what holds it back or made it fail, when there is one.
+    #[schema(required, example = "cap_reached")]
+    pub code: Option<String>,
     /// What it waits for, the most important first.
     pub reasons: Vec<String>,
 }
@@ -84,7 +106,23 @@ pub fn why(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings) -> Why {
         ),
         JobState::Queued | JobState::Planning | JobState::Running => at_work(job, chunks, around, &mut reasons),
     }
-    Why { state: job.state.clone(), reasons }
+    let is_held = !job.job_state().is_final() && around.held.is_some_and(|held| held.stops.is_some());
+    let code = job.failure_code.clone().or_else(|| is_held.then(|| CAP_REACHED.to_owned()));
+    Why { state: job.state.clone(), code, reasons }
+}
+
+fn held_back(held: Held) -> String {
+    let Held { cap, stops } = held;
+    let what = match stops {
+        None => return "It waits until its organisation's budget has been reckoned, which takes a second.".to_owned(),
+        Some(Stop::NewJobs) => format!("The monthly cap of {cap} leaves too little for this job, so it is not begun"),
+        Some(Stop::All) => {
+            format!("The monthly cap of {cap} is spent, so nothing more of the organisation is released")
+        }
+    };
+    format!(
+        "{what} ({CAP_REACHED}). Raise it with `dispatcher organisation set NAME --monthly-cap USD`, or wait for the next month."
+    )
 }
 
 fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &mut Vec<String>) {
@@ -94,6 +132,9 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
     let done = of(ChunkState::Done).count();
     let slots: u64 = around.regions.iter().map(|r| r.slots).sum();
 
+    if let Some(held) = around.held.filter(|_| waiting > 0) {
+        reasons.push(held_back(held));
+    }
     for (region, reason) in &around.unhealthy {
         reasons.push(format!("Region {region} does not answer ({reason}); its work goes to other regions."));
     }
@@ -135,7 +176,9 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
             reasons.push(format!("{} message(s) are not sent yet.", around.unsent));
         }
     }
-    if waiting > 0 && slots > 0 && around.ahead > 0 {
+    if around.held.is_some() {
+        // Neither a turn nor a worker would help.
+    } else if waiting > 0 && slots > 0 && around.ahead > 0 {
         reasons.push(format!(
             "{waiting} chunk(s) wait for their turn; about {} chunk(s) of other jobs come first.",
             around.ahead
@@ -145,7 +188,7 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
     } else if waiting > 0 {
         reasons.push(format!("{waiting} chunk(s) wait for a free slot; {slots} slot(s) are running in all."));
     }
-    if slots == 0 && queued + waiting > 0 {
+    if slots == 0 && queued + waiting > 0 && around.held.is_none() {
         reasons.extend(around.capacity.iter().map(|reason| format!("Capacity: {reason}.")));
     }
     if running + queued + waiting == 0 {

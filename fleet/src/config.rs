@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-pub use capacity::{CapacityConfig, read_text};
+pub use capacity::{CapacityConfig, ProcessesConfig, read_text};
 
 use crate::objects::{BucketSettings, Buckets, ObjectStore, StoreLocation};
 use crate::queue::{PostgresQueue, Queue, SqsQueue};

@@ -14,7 +14,7 @@ use uuid::Uuid;
 #[doc(hidden)]
 pub use conformance::conformance;
 pub use postgres::PostgresQueue;
-pub use sqs::{EventQueue, Notice, Notices, SqsQueue, WrittenObject, ensure_queue};
+pub use sqs::{EventQueue, Notice, Notices, SqsQueue, WrittenObject, ensure_queue, written_objects};
 
 /// Version of [`Message`].
 pub const MESSAGE_VERSION: u32 = 1;

@@ -6,7 +6,7 @@
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
 //! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`workers`],
-//! [`capacity`] (machines), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
+//! [`capacity`] (machines), [`ledger`] (what they cost), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
 //! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`], [`webhooks`].
 
 pub mod capacity;
@@ -16,6 +16,7 @@ pub mod feed;
 pub mod guard;
 pub mod inbox;
 pub mod jobs;
+pub mod ledger;
 pub mod organisations;
 pub mod publication;
 pub mod release;

@@ -13,6 +13,7 @@ pub mod moto;
 pub mod promises;
 pub mod receiver;
 pub mod services;
+pub mod simulation;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

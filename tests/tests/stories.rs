@@ -42,6 +42,8 @@ mod main_job;
 mod manifest;
 #[path = "stories/messages.rs"]
 mod messages;
+#[path = "stories/money.rs"]
+mod money;
 #[path = "stories/operating.rs"]
 mod operating;
 #[path = "stories/refused.rs"]
@@ -52,6 +54,8 @@ mod release_order;
 mod sandbox;
 #[path = "stories/services.rs"]
 mod services;
+#[path = "stories/simulation.rs"]
+mod simulation;
 #[path = "stories/store.rs"]
 mod store;
 #[path = "stories/sync.rs"]

@@ -1,7 +1,7 @@
 //! `worker run`: takes chunks from a region's queue, works on them, and keeps their leases, until it is drained.
 //!
-//! Reading order: this file (the loop: poll, claim, drain) → `lease` (heartbeats) → `attempt` (one claimed chunk, from
-//! claim to end) with `plan`, `video`, `audio` and `clip` → `commit` (objects and rows) → `stash` (open sources and warm
+//! Reading order: this file (the loop: poll, claim, drain) → [`lease`] (heartbeats) → `attempt` (one claimed chunk, from
+//! claim to end) with `plan`, `video`, `audio`, `clip`, [`resume`] and [`ending`] → `commit` (objects and rows) → `stash` (open sources and warm
 //! engines) → `device` (is the GPU sound?) → `spot` (notices) with `metadata` → `monitor` (health and metrics).
 
 mod attempt;
@@ -9,10 +9,12 @@ mod audio;
 mod clip;
 mod commit;
 mod device;
-mod lease;
+pub mod ending;
+pub mod lease;
 mod metadata;
 mod monitor;
 mod plan;
+pub mod resume;
 mod spot;
 mod stash;
 mod video;
@@ -25,7 +27,7 @@ use std::time::Duration;
 use fleet::config::{Config, ConfigError};
 use fleet::objects::ObjectStore;
 use fleet::queue::{MAX_BATCH, Queue, Received};
-use fleet::store::work::{AttemptId, Claim, Claimed};
+use fleet::store::work::{AttemptId, Claim, Claimed, Work};
 use fleet::store::workers::NewWorker;
 use fleet::store::{Store, StoreError};
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
@@ -243,9 +245,12 @@ async fn watch_for_drain(service: Arc<Service>, mut stop: watch::Receiver<bool>)
     }
 }
 
-/// Polls while there are free slots; each message that can be claimed becomes an attempt.
+/// Polls while there are free slots; each message that can be claimed becomes an attempt. One track of sound at a time
+/// goes beside the slots.
 async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
     let free = Arc::new(Semaphore::new(service.slots as usize));
+    // Sound costs a small part of a core but runs through the whole match: in a slot it would keep pictures waiting.
+    let sound = Arc::new(Semaphore::new(1));
     let (mut draining, mut attempts) = (service.draining.subscribe(), JoinSet::new());
     let (wake, mut woken) = mpsc::channel::<()>(1);
     let mut idle_since = tokio::time::Instant::now();
@@ -283,6 +288,10 @@ async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
                         continue;
                     };
                     let Some(claim) = claim(service, &one).await else { continue };
+                    let permit = match sound.clone().try_acquire_owned() {
+                        Ok(beside) if matches!(claim.work, Work::Audio { .. }) => beside,
+                        _ => permit,
+                    };
                     let (service, wake) = (service.clone(), wake.clone());
                     service.busy.fetch_add(1, Relaxed);
                     attempts.spawn(async move {

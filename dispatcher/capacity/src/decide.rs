@@ -90,6 +90,17 @@ pub enum Reason {
         /// Encode-seconds a second that the rule asks for.
         want: f64,
     },
+    /// A pool's rate is the one that was measured, not the one that its file promises.
+    Measured {
+        /// Pool.
+        pool: PoolId,
+        /// Encode-seconds a second of one instance.
+        rate: f64,
+        /// As promised.
+        promised: f64,
+        /// Of how many chunks it is the median.
+        chunks: u32,
+    },
     /// Instances are started.
     Started {
         /// Pool.
@@ -232,6 +243,10 @@ impl fmt::Display for Reason {
             Self::Load { region, work_s, have, want } => write!(
                 f,
                 "{region} has {work_s:.0} encode-seconds to do, does {have:.1} a second and should do {want:.1}"
+            ),
+            Self::Measured { pool, rate, promised, chunks } => write!(
+                f,
+                "{pool} counts with {rate:.1} encode-seconds a second, the median of its last {chunks} chunks; its file says {promised:.1}"
             ),
             Self::Started { pool, count, cause } => write!(f, "{count} more in {pool}: {cause}"),
             Self::PassedOver { pool, obstacle } => write!(f, "nothing in {pool}: {obstacle}"),

@@ -7,10 +7,12 @@
 //!    capacity and of failure.
 //! 3. [`view`]: what `observe` sees of the fleet; [`memory`]: which pools failed, why, and for how long that counts.
 //! 4. [`policy`]: the named rules; [`decide`]: from a view to actions with reasons; [`ledger`]: quotas.
-//! 5. [`estimate`]: work in encode-seconds; [`quote`] before a job, [`receipt`] after it.
+//! 5. [`estimate`]: work in encode-seconds; [`rates`]: how fast it was done; [`quote`] before a job, [`receipt`] after it;
+//!    [`budget`]: what an organisation may spend.
 //! 6. [`release_order`]: the fair order of waiting chunks, as the store's SQL has it.
 //! 7. [`simulate`]: all of this in virtual time.
 
+pub mod budget;
 pub mod decide;
 pub mod estimate;
 pub mod ledger;
@@ -20,6 +22,7 @@ pub mod money;
 pub mod policy;
 pub mod pools;
 pub mod quote;
+pub mod rates;
 pub mod receipt;
 pub mod release_order;
 pub mod simulate;

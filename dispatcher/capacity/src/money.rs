@@ -35,25 +35,39 @@ impl MicroDollars {
     /// Splits the sum in proportion to `weights`; the parts add up to the sum exactly. Without any weight the first part gets it all.
     #[must_use]
     pub fn split(self, weights: &[u64]) -> Vec<Self> {
-        let total: u128 = weights.iter().map(|w| u128::from(*w)).sum();
-        let (mut weight, mut given) = (0_u128, 0_i64);
-        weights
-            .iter()
-            .enumerate()
-            .map(|(i, w)| {
-                weight += u128::from(*w);
-                let until = if total == 0 {
-                    self.0
-                } else {
-                    let exact = i128::from(self.0) * i128::try_from(weight).unwrap_or(i128::MAX);
-                    i64::try_from(exact / i128::try_from(total).unwrap_or(1)).unwrap_or(i64::MAX)
-                };
-                let part = if total == 0 && i > 0 { 0 } else { until - given };
-                given += part;
-                Self(part)
-            })
-            .collect()
+        split(self.0, weights).into_iter().map(Self).collect()
     }
+
+    /// As dollars with six places: exact.
+    #[must_use]
+    pub fn exact(self) -> String {
+        let sign = if self.0 < 0 { "-" } else { "" };
+        let micros = self.0.unsigned_abs();
+        format!("{sign}{}.{:06}", micros / 1_000_000, micros % 1_000_000)
+    }
+}
+
+/// Splits a whole number in proportion to `weights`; the parts add up to it exactly. Without any weight the first part gets it all.
+#[must_use]
+pub fn split(sum: i64, weights: &[u64]) -> Vec<i64> {
+    let total: u128 = weights.iter().map(|w| u128::from(*w)).sum();
+    let (mut weight, mut given) = (0_u128, 0_i64);
+    weights
+        .iter()
+        .enumerate()
+        .map(|(i, w)| {
+            weight += u128::from(*w);
+            let until = if total == 0 {
+                sum
+            } else {
+                let exact = i128::from(sum) * i128::try_from(weight).unwrap_or(i128::MAX);
+                i64::try_from(exact / i128::try_from(total).unwrap_or(1)).unwrap_or(i64::MAX)
+            };
+            let part = if total == 0 && i > 0 { 0 } else { until - given };
+            given += part;
+            part
+        })
+        .collect()
 }
 
 impl std::ops::Add for MicroDollars {
@@ -104,6 +118,10 @@ mod tests {
         assert_eq!(MicroDollars::from_usd(f64::NAN), None);
         assert_eq!(MicroDollars::from_usd(-1.0), None);
         assert_eq!(MicroDollars(1_234_567).to_string(), "$1.23");
+        assert_eq!(
+            (MicroDollars(12_000_034).exact(), MicroDollars(-5).exact()),
+            ("12.000034".into(), "-0.000005".into())
+        );
     }
 
     proptest! {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::moment::Moment;
-use crate::money::MicroDollars;
+use crate::money::{MicroDollars, split};
 use crate::pools::PoolId;
 
 /// Least time that is billed for an instance, milliseconds (EC2 bills by the second, the first minute whole).
@@ -56,13 +56,19 @@ pub struct Line {
     pub pool: PoolId,
     /// Milliseconds of instance time that its committed work took.
     pub work_ms: u64,
-    /// Price of those.
+    /// Milliseconds of the boot that are its share.
+    pub boot_ms: u64,
+    /// Milliseconds without work that are its share.
+    pub idle_ms: u64,
+    /// Milliseconds of lost work, and of the rest after an interruption was announced.
+    pub waste_ms: u64,
+    /// Price of its committed work.
     pub work: MicroDollars,
-    /// Share of the boot.
+    /// Price of its share of the boot.
     pub boot: MicroDollars,
-    /// Share of the time without work.
+    /// Price of its share of the time without work.
     pub idle: MicroDollars,
-    /// Lost work, and the rest of the time after an interruption was announced.
+    /// Price of what was lost.
     pub waste: MicroDollars,
 }
 
@@ -71,6 +77,24 @@ impl Line {
     #[must_use]
     pub fn total(&self) -> MicroDollars {
         self.work + self.boot + self.idle + self.waste
+    }
+
+    /// Milliseconds of instance time in all.
+    #[must_use]
+    pub fn total_ms(&self) -> u64 {
+        self.work_ms + self.boot_ms + self.idle_ms + self.waste_ms
+    }
+
+    /// Adds what another line says, whatever its job and pool.
+    pub fn add(&mut self, other: &Self) {
+        self.work_ms += other.work_ms;
+        self.boot_ms += other.boot_ms;
+        self.idle_ms += other.idle_ms;
+        self.waste_ms += other.waste_ms;
+        self.work += other.work;
+        self.boot += other.boot;
+        self.idle += other.idle;
+        self.waste += other.waste;
     }
 }
 
@@ -93,13 +117,7 @@ impl Receipt {
     /// Adds a line, to that of the same pool when there is one.
     pub fn add(&mut self, line: Line) {
         match self.lines.iter_mut().find(|l| l.pool == line.pool) {
-            Some(known) => {
-                known.work_ms += line.work_ms;
-                known.work += line.work;
-                known.boot += line.boot;
-                known.idle += line.idle;
-                known.waste += line.waste;
-            }
+            Some(known) => known.add(&line),
             None => self.lines.push(line),
         }
     }
@@ -120,10 +138,14 @@ pub struct PoolAccount {
 pub type PoolLedger = BTreeMap<PoolId, PoolAccount>;
 
 impl InstanceUse {
-    /// Milliseconds that are billed.
+    /// Milliseconds that are billed; those of a machine that costs nothing are not rounded.
     #[must_use]
     pub fn billed_ms(&self) -> u64 {
-        self.ended.since_ms(self.launched).div_ceil(1000).saturating_mul(1000).max(LEAST_BILLED_MS)
+        let there = self.ended.since_ms(self.launched);
+        if self.price_per_hour == MicroDollars::ZERO {
+            return there;
+        }
+        there.div_ceil(1000).saturating_mul(1000).max(LEAST_BILLED_MS)
     }
 
     /// What it cost.
@@ -151,120 +173,81 @@ impl InstanceUse {
         let after_notice = self.notice.map_or(0, |at| self.ended.since_ms(at).saturating_mul(slots));
         let lost = after_notice.min(whole - boot - busy);
         let idle = whole - boot - busy - lost;
-        let shares = self.cost().split(&[boot, busy, lost, idle]);
-        let (boot, busy, lost, idle) = (shares[0], shares[1], shares[2], shares[3]);
-        let line = |job, work_ms, work, boot, idle, waste| Line {
-            job,
-            pool: self.pool.clone(),
-            work_ms,
-            work,
-            boot,
-            idle,
-            waste,
-        };
+        let weights = [boot, busy, lost, idle];
+        let cost = split(self.cost().0, &weights);
+        let time = split(i64::try_from(self.billed_ms()).unwrap_or(i64::MAX), &weights);
+        let [boot, busy, lost, idle] = [0, 1, 2, 3].map(|i| Amount { cost: cost[i], ms: time[i] });
         if self.jobs.is_empty() {
             // A boot that was interrupted before any work is waste as well.
-            let (boot, lost) = if self.notice.is_some() { (MicroDollars::ZERO, lost + boot) } else { (boot, lost) };
-            return vec![line(None, 0, busy, boot, idle, lost)];
+            let (boot, lost) = if self.notice.is_some() { (Amount::default(), lost.and(boot)) } else { (boot, lost) };
+            return vec![self.line(None, busy, boot, idle, lost)];
         }
         let times: Vec<u64> = self.jobs.iter().map(|j| j.useful_ms + j.wasted_ms).collect();
-        let busy = busy.split(&times);
-        let (boots, idles, losses) = (boot.split(&times), idle.split(&times), lost.split(&times));
+        let (busy, boots, idles, losses) =
+            (busy.split(&times), boot.split(&times), idle.split(&times), lost.split(&times));
         self.jobs
             .iter()
             .enumerate()
             .map(|(i, job)| {
                 let parts = busy[i].split(&[job.useful_ms, job.wasted_ms]);
-                line(Some(job.job), job.useful_ms / slots, parts[0], boots[i], idles[i], losses[i] + parts[1])
+                self.line(Some(job.job), parts[0], boots[i], idles[i], losses[i].and(parts[1]))
             })
             .collect()
+    }
+
+    fn line(&self, job: Option<Uuid>, work: Amount, boot: Amount, idle: Amount, waste: Amount) -> Line {
+        Line {
+            job,
+            pool: self.pool.clone(),
+            work_ms: work.ms(),
+            boot_ms: boot.ms(),
+            idle_ms: idle.ms(),
+            waste_ms: waste.ms(),
+            work: MicroDollars(work.cost),
+            boot: MicroDollars(boot.cost),
+            idle: MicroDollars(idle.cost),
+            waste: MicroDollars(waste.cost),
+        }
+    }
+}
+
+/// A part of an instance's bill: millionths of a dollar, and milliseconds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Amount {
+    cost: i64,
+    ms: i64,
+}
+
+impl Amount {
+    fn split(self, weights: &[u64]) -> Vec<Self> {
+        let parts = split(self.cost, weights).into_iter().zip(split(self.ms, weights));
+        parts.map(|(cost, ms)| Self { cost, ms }).collect()
+    }
+
+    fn and(self, other: Self) -> Self {
+        Self { cost: self.cost + other.cost, ms: self.ms + other.ms }
+    }
+
+    fn ms(self) -> u64 {
+        u64::try_from(self.ms).unwrap_or(0)
     }
 }
 
 /// Lines as CSV, amounts in dollars with six places: sums over the file are exact.
 #[must_use]
 pub fn csv<'a>(lines: impl IntoIterator<Item = &'a Line>) -> String {
-    let mut text = "job,pool,instance_seconds,work_usd,boot_usd,idle_usd,waste_usd,total_usd\n".to_owned();
+    let mut text = "job,pool,work_s,boot_s,idle_s,waste_s,work_usd,boot_usd,idle_usd,waste_usd,total_usd\n".to_owned();
     for line in lines {
         let job = line.job.map(|j| j.to_string()).unwrap_or_default();
-        let usd = |amount: MicroDollars| format!("{}.{:06}", amount.0 / 1_000_000, amount.0 % 1_000_000);
-        let (work, boot, idle, waste) = (usd(line.work), usd(line.boot), usd(line.idle), usd(line.waste));
-        let seconds = line.work_ms as f64 / 1000.0;
-        let total = usd(line.total());
-        writeln!(text, "{job},{},{seconds},{work},{boot},{idle},{waste},{total}", line.pool)
+        let seconds = [line.work_ms, line.boot_ms, line.idle_ms, line.waste_ms].map(|ms| ms as f64 / 1000.0);
+        let [work_s, boot_s, idle_s, waste_s] = seconds;
+        let (work, boot, idle, waste) = (line.work.exact(), line.boot.exact(), line.idle.exact(), line.waste.exact());
+        let (pool, total) = (&line.pool, line.total().exact());
+        writeln!(text, "{job},{pool},{work_s},{boot_s},{idle_s},{waste_s},{work},{boot},{idle},{waste},{total}")
             .expect("a String takes everything");
     }
     text
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn used(minutes: (i64, i64, i64), jobs: Vec<JobUse>) -> InstanceUse {
-        let at = |m: i64| Moment(m * 60_000);
-        InstanceUse {
-            pool: PoolId::from("eu-west-1/g4dn.xlarge/spot"),
-            price_per_hour: MicroDollars(600_000),
-            slots: 1,
-            launched: at(0),
-            ready: at(minutes.0),
-            ended: at(minutes.1),
-            notice: (minutes.2 > 0).then(|| at(minutes.2)),
-            jobs,
-        }
-    }
-
-    #[test]
-    fn one_job_by_hand() {
-        let job = Uuid::from_u128(1);
-        let lines = used((6, 30, 0), vec![JobUse { job, useful_ms: 18 * 60_000, wasted_ms: 0 }]).lines();
-        assert_eq!(lines.len(), 1);
-        // A cent a minute: 6 of boot, 18 of work, 6 idle.
-        assert_eq!(
-            (lines[0].boot, lines[0].work, lines[0].idle, lines[0].waste),
-            (MicroDollars(60_000), MicroDollars(180_000), MicroDollars(60_000), MicroDollars::ZERO)
-        );
-        let text = csv(&lines);
-        assert!(
-            text.ends_with(",eu-west-1/g4dn.xlarge/spot,1080,0.180000,0.060000,0.060000,0.000000,0.300000\n"),
-            "{text}"
-        );
-    }
-
-    #[test]
-    fn an_interruption_makes_the_rest_waste() {
-        let lines =
-            used((6, 12, 10), vec![JobUse { job: Uuid::from_u128(1), useful_ms: 180_000, wasted_ms: 60_000 }]).lines();
-        assert_eq!(lines[0].waste, MicroDollars(30_000), "a minute of work and two of notice");
-        let never_ready = used((4, 4, 2), Vec::new()).lines();
-        assert_eq!((never_ready[0].job, never_ready[0].waste), (None, MicroDollars(40_000)));
-    }
-
-    #[test]
-    fn the_first_minute_is_billed_whole() {
-        let short = InstanceUse { ended: Moment(1), ..used((0, 0, 0), Vec::new()) };
-        assert_eq!((short.billed_ms(), short.cost()), (60_000, MicroDollars(10_000)));
-    }
-
-    proptest! {
-        #[test]
-        fn lines_add_up_to_the_bill(
-            price in 0_i64..50_000_000, slots in 1_u32..5, boot in 0_i64..1_000_000, life in 0_i64..10_000_000,
-            notice in proptest::option::of(0_i64..10_000_000),
-            jobs in proptest::collection::vec((0_u64..3_000_000, 0_u64..1_000_000), 0..6),
-        ) {
-            let one = InstanceUse {
-                pool: PoolId::from("r/t/spot"), price_per_hour: MicroDollars(price), slots,
-                launched: Moment(0), ready: Moment(boot), ended: Moment(life), notice: notice.map(Moment),
-                jobs: jobs.iter().enumerate().map(|(i, (u, w))| JobUse {
-                    job: Uuid::from_u128(i as u128), useful_ms: *u, wasted_ms: *w,
-                }).collect(),
-            };
-            let lines = one.lines();
-            prop_assert_eq!(lines.iter().map(Line::total).sum::<MicroDollars>(), one.cost());
-            prop_assert!(lines.iter().all(|l| l.work.0 >= 0 && l.boot.0 >= 0 && l.idle.0 >= 0 && l.waste.0 >= 0));
-        }
-    }
-}
+mod tests;

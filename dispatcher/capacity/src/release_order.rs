@@ -1,5 +1,5 @@
 //! The fair order in which waiting chunks are released, with the meaning of the SQL in `fleet::store::release`:
-//! organisations by what they have at work relative to their weight, within one by deadline, then by place in the match
+//! what the cap of an organisation does not hold back; organisations by what they have at work relative to their weight, within one by deadline, then by place in the match
 //! (from the focused minute on first).
 //!
 //! [`order`] is the specification; [`ReleaseQueue`] gives the same order one chunk at a time, for millions of them.
@@ -29,6 +29,8 @@ pub struct ActiveJob {
     pub created: Moment,
     /// Segments from here on come first.
     pub focus_segment: i64,
+    /// Whether the cap of its organisation holds it back.
+    pub held: bool,
     /// Chunks that may be released.
     pub waiting: Vec<WaitingChunk>,
 }
@@ -51,6 +53,7 @@ type Key = (Moment, bool, i64, Moment, Uuid, i32);
 /// running.
 #[must_use]
 pub fn order(active: &[ActiveJob], busy: &BTreeMap<Uuid, u64>, limit: usize) -> Vec<(Uuid, i32)> {
+    let active: Vec<&ActiveJob> = active.iter().filter(|job| !job.held).collect();
     let most = (4 * limit).checked_div(active.len()).unwrap_or(0).max(8);
     let mut organisations: BTreeMap<Uuid, (u32, Vec<Key>)> = BTreeMap::new();
     for job in active {

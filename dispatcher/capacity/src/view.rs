@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::memory::Block;
 use crate::moment::Moment;
 use crate::pools::{Fleet, InstanceId, Pool, Quota, RegionName};
+use crate::rates::Measured;
 
 /// The fleet at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -44,6 +45,9 @@ pub struct PoolView {
     /// What it is.
     #[serde(with = "shared")]
     pub pool: Arc<Pool>,
+    /// Where its encode rate is from: measured, or as `fleet.toml` promises when `None`.
+    #[serde(default)]
+    pub measured: Option<Measured>,
     /// Instances that the provider shows.
     pub instances: Vec<Instance>,
     /// Instances that were asked for and that the provider does not show yet; they count against the quota.
@@ -145,7 +149,13 @@ impl FleetView {
                 .map(|r| RegionView { name: r.name.clone(), healthy: true, quotas: r.quotas.clone() })
                 .collect(),
             pools: pools
-                .map(|pool| PoolView { pool: pool.clone(), instances: Vec::new(), requested: 0, blocked: None })
+                .map(|pool| PoolView {
+                    pool: pool.clone(),
+                    measured: None,
+                    instances: Vec::new(),
+                    requested: 0,
+                    blocked: None,
+                })
                 .collect(),
             ..Self::default()
         }

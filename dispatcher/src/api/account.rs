@@ -1,7 +1,14 @@
 //! What a caller may know of itself: its organisation, limits, usage, audit log.
 
+use std::fmt::Write as _;
+
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
+use capacity::budget::{CAP_REACHED, FOR_COACH};
+use capacity::money::MicroDollars;
+use fleet::store::ledger::{Charge, JobCost};
 use fleet::store::organisations::{Limits, OrganisationRow};
 use fleet::store::tenant::AuditRow;
 use serde::{Deserialize, Serialize};
@@ -14,9 +21,12 @@ use uuid::Uuid;
 use super::Shared;
 use super::caller::Caller;
 use super::input::Ask;
+use super::money::{Format, csv_file, wants_csv};
 use super::page::{Page, Paging};
 use super::problem::Problem;
 use super::scope::Scope;
+use crate::ledger::open_charges;
+use crate::receipt::field;
 
 /// An organisation.
 #[derive(Clone, Debug, Serialize, ToSchema)]
@@ -29,6 +39,9 @@ pub struct Organisation {
     pub tier: String,
     /// Share of the fleet when others wait too, 1 to 1000.
     pub weight: i32,
+    /// What it may spend in a calendar month (UTC), in millionths of a US dollar; null: no cap.
+    #[schema(required)]
+    pub monthly_cap_micros: Option<i64>,
     /// When it came.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -36,7 +49,14 @@ pub struct Organisation {
 
 impl From<OrganisationRow> for Organisation {
     fn from(row: OrganisationRow) -> Self {
-        Self { id: row.id, name: row.name, tier: row.tier, weight: row.weight, created_at: row.created_at }
+        Self {
+            id: row.id,
+            name: row.name,
+            tier: row.tier,
+            weight: row.weight,
+            monthly_cap_micros: row.cap_micros,
+            created_at: row.created_at,
+        }
     }
 }
 
@@ -78,7 +98,7 @@ pub struct CallingKey {
 }
 
 /// What is used now.
-#[derive(Clone, Copy, Debug, Serialize, ToSchema)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct CurrentUsage {
     /// Source minutes of this month.
     pub minutes_this_month: f64,
@@ -86,6 +106,27 @@ pub struct CurrentUsage {
     pub storage_bytes: i64,
     /// Jobs that have not ended.
     pub active_jobs: i64,
+    /// What machines of this month cost, those that still run included, in millionths of a US dollar.
+    pub cost_this_month_micros: i64,
+    /// What the monthly cap stops; null while it stops nothing.
+    #[schema(required)]
+    pub cap: Option<CapStop>,
+}
+
+/// A monthly cap that stops jobs.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct CapStop {
+    /// Always `cap_reached`.
+    #[schema(example = "cap_reached")]
+    pub code: String,
+    /// `new_jobs`: those that were begun go on; `all`: whatever is not at work waits.
+    pub stops: String,
+    /// For a coach.
+    pub message: String,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339::option")]
+    #[schema(required)]
+    pub since: Option<OffsetDateTime>,
 }
 
 /// Who calls.
@@ -111,6 +152,8 @@ pub struct MonthQuery {
     /// `YYYY-MM` (UTC); by default the present one.
     #[param(pattern = r"^\d{4}-\d{2}$", example = "2026-11")]
     month: Option<String>,
+    /// CSV has a row for each job; goes before the header `Accept`.
+    format: Option<Format>,
 }
 
 /// What was used in a month.
@@ -126,8 +169,32 @@ pub struct MonthUsage {
     pub output_bytes: i64,
     /// Bytes that are kept now.
     pub storage_bytes: i64,
+    /// What machines cost that ended in this month.
+    pub cost: MonthCost,
     /// Limits.
     pub limits: AccountLimits,
+}
+
+/// What machines cost in a month, in millionths of a US dollar.
+#[derive(Clone, Copy, Debug, Default, Serialize, ToSchema)]
+pub struct MonthCost {
+    /// Committed work.
+    pub work_micros: i64,
+    /// Shares of booting.
+    pub boot_micros: i64,
+    /// Shares of time without work.
+    pub idle_micros: i64,
+    /// Work that was lost, and machines that were taken back.
+    pub waste_micros: i64,
+    /// Moving sources to where they were encoded.
+    pub transfer_micros: i64,
+    /// The sum of those.
+    pub settled_micros: i64,
+    /// Machines that still run or ended a moment ago, as if they ended now; 0 in other months than the present one.
+    pub running_micros: i64,
+    /// The monthly cap; null: none.
+    #[schema(required)]
+    pub cap_micros: Option<i64>,
 }
 
 /// A line of the audit log.
@@ -180,7 +247,11 @@ async fn me(State(api): State<Shared>, caller: Caller) -> Result<Json<Me>, Probl
     let tenant = api.tenant(&caller);
     let (row, limits) = tenant.myself().await?;
     let mut tx = tenant.begin().await?;
-    let usage = tenant.usage_in(&mut tx, first_day(OffsetDateTime::now_utc().date())?).await?;
+    let this_month = first_day(OffsetDateTime::now_utc().date())?;
+    let usage = tenant.usage_in(&mut tx, this_month).await?;
+    let cap = tenant.cap_in(&mut tx).await?;
+    let costs = tenant.costs_in(&mut tx, this_month).await?;
+    let running = running_micros(&api, caller.organisation).await?;
     Ok(Json(Me {
         organisation: row.into(),
         key: caller.key.map(|id| CallingKey { id, scopes: caller.scopes() }),
@@ -190,36 +261,91 @@ async fn me(State(api): State<Shared>, caller: Caller) -> Result<Json<Me>, Probl
             minutes_this_month: usage.minutes,
             storage_bytes: usage.storage_bytes,
             active_jobs: usage.active_jobs,
+            cost_this_month_micros: costs.iter().map(JobCost::total_micros).sum::<i64>() + running,
+            cap: cap.capped.map(|stops| CapStop {
+                code: CAP_REACHED.to_owned(),
+                stops,
+                message: FOR_COACH.to_owned(),
+                since: cap.capped_at,
+            }),
         },
     }))
 }
 
 /// What was used in a month.
 #[utoipa::path(get, path = "/usage", tag = "account", params(MonthQuery), responses(
-    (status = 200, body = MonthUsage), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = 200, content((MonthUsage = "application/json"), (String = "text/csv"))), (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", body = Problem, content_type = "application/problem+json")))]
 async fn usage(
     State(api): State<Shared>,
     caller: Caller,
     Ask(asked): Ask<MonthQuery>,
-) -> Result<Json<MonthUsage>, Problem> {
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     caller.may(Scope::UsageRead)?;
+    let this_month = first_day(OffsetDateTime::now_utc().date())?;
     let month = match &asked.month {
-        None => first_day(OffsetDateTime::now_utc().date())?,
+        None => this_month,
         Some(text) => month(text).ok_or_else(|| Problem::invalid("month", "give YYYY-MM"))?,
     };
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
     let usage = tenant.usage_in(&mut tx, month).await?;
     let limits = tenant.limits_in(&mut tx).await?;
-    Ok(Json(MonthUsage {
-        month: format!("{:04}-{:02}", month.year(), u8::from(month.month())),
+    let costs = tenant.costs_in(&mut tx, month).await?;
+    let name = format!("{:04}-{:02}", month.year(), u8::from(month.month()));
+    if wants_csv(asked.format, &headers) {
+        return Ok(csv_file(&format!("usage-{name}"), csv(&costs)));
+    }
+    let sum = |part: fn(&JobCost) -> i64| costs.iter().map(part).sum::<i64>();
+    let running = if month == this_month { running_micros(&api, caller.organisation).await? } else { 0 };
+    let answer = MonthUsage {
+        cost: MonthCost {
+            work_micros: sum(|c| c.work_micros),
+            boot_micros: sum(|c| c.boot_micros),
+            idle_micros: sum(|c| c.idle_micros),
+            waste_micros: sum(|c| c.waste_micros),
+            transfer_micros: sum(|c| c.transfer_micros),
+            settled_micros: sum(JobCost::total_micros),
+            running_micros: running,
+            cap_micros: tenant.cap_in(&mut tx).await?.cap_micros,
+        },
+        month: name,
         minutes: usage.minutes,
         jobs: usage.jobs,
         output_bytes: usage.output_bytes,
         storage_bytes: usage.storage_bytes,
         limits: limits.into(),
-    }))
+    };
+    Ok(Json(answer).into_response())
+}
+
+/// What an organisation owes to machines that are not settled, as if they ended now.
+async fn running_micros(api: &Shared, organisation: Uuid) -> Result<i64, Problem> {
+    let open = open_charges(&api.store, api.machines_known().await?).await?;
+    let own = open.iter().filter(|charge| charge.organisation_id == Some(organisation));
+    Ok(own.map(Charge::total_micros).sum())
+}
+
+/// A row for each job, amounts in US dollars with six places.
+fn csv(costs: &[JobCost]) -> String {
+    let mut text = "job,title,machine_s,work_usd,boot_usd,idle_usd,waste_usd,transfer_usd,total_usd\n".to_owned();
+    for cost in costs {
+        #[expect(clippy::cast_precision_loss, reason = "times of machines")]
+        let machine_s = cost.machine_ms as f64 / 1000.0;
+        let amounts = [
+            cost.work_micros,
+            cost.boot_micros,
+            cost.idle_micros,
+            cost.waste_micros,
+            cost.transfer_micros,
+            cost.total_micros(),
+        ];
+        let usd = amounts.map(|micros| MicroDollars(micros).exact()).join(",");
+        let title = field(cost.title.as_deref().unwrap_or_default());
+        writeln!(text, "{},{title},{machine_s},{usd}", cost.job_id).expect("a String takes everything");
+    }
+    text
 }
 
 /// Reads `YYYY-MM`.

@@ -16,7 +16,7 @@ use fleet::store::jobs::JobRow;
 use super::Api;
 use super::playback::Grant;
 use super::problem::Problem;
-use crate::publisher::watchable_segments;
+use crate::publisher::growing::watchable_segments;
 
 /// Folder of these playlists, below the presentation's. Nothing lies there.
 const FOLDER: &str = "from/";

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use capacity::budget::{CAP_REACHED, FOR_COACH};
 use fleet::profiles;
 use fleet::state::JobState;
 use fleet::store::jobs::{JobFilter, JobRow, NewJob};
@@ -407,7 +408,7 @@ pub(super) async fn accept(
 }
 
 /// A built-in ladder. Files are for those who run the fleet.
-fn named_ladder(name: &str) -> Result<fleet::ladder::Ladder, Problem> {
+pub(super) fn named_ladder(name: &str) -> Result<fleet::ladder::Ladder, Problem> {
     let all = profiles::all();
     let names: Vec<String> = all.iter().map(|l| l.name.clone()).collect();
     all.into_iter()
@@ -542,6 +543,8 @@ async fn explain(State(api): State<Shared>, caller: Caller, Place(id): Place<Uui
         // The log's words are for those who run the fleet.
         if let Some(code) = row.code() {
             answer.reasons = vec![code.for_coach().to_owned()];
+        } else if answer.code.as_deref() == Some(CAP_REACHED) {
+            answer.reasons = vec![FOR_COACH.to_owned()];
         }
     }
     Ok(Json(answer))

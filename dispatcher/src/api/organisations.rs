@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -46,6 +46,15 @@ pub struct OrganisationChange {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1000)]
     weight: Option<i32>,
+    /// What it may spend in a calendar month (UTC), in millionths of a US dollar; null takes the cap away.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    monthly_cap_micros: Option<Option<i64>>,
+}
+
+/// Tells null from what was left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<i64>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// The first key of an organisation.
@@ -128,7 +137,7 @@ async fn get(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) 
     Ok(Json(row.into()))
 }
 
-/// Changes tier or weight.
+/// Changes tier, weight or monthly cap.
 #[utoipa::path(patch, path = "/organisations/{id}", tag = "organisations", params(("id" = Uuid, Path)),
     request_body = OrganisationChange, responses((status = 200, body = Organisation),
     (status = "4XX", body = Problem, content_type = "application/problem+json"),
@@ -141,12 +150,19 @@ async fn patch(
 ) -> Result<Json<Organisation>, Problem> {
     caller.may(Scope::Ops)?;
     weight(asked.weight)?;
-    let row = api
+    if asked.monthly_cap_micros.flatten().is_some_and(|micros| micros < 0) {
+        return Err(Problem::invalid("monthly_cap_micros", "give 0 or more, or null for no cap"));
+    }
+    let mut row = api
         .store
         .change_organisation(id, asked.tier.as_deref(), asked.weight)
         .await?
         .ok_or_else(|| Problem::not_found("organisation"))?;
-    let detail = serde_json::json!({ "tier": row.tier, "weight": row.weight });
+    if let Some(cap) = asked.monthly_cap_micros {
+        api.store.set_cap(id, cap).await?;
+        row.cap_micros = cap;
+    }
+    let detail = serde_json::json!({ "tier": row.tier, "weight": row.weight, "monthly_cap_micros": row.cap_micros });
     record(&api, &caller, id, "organisation.changed", detail).await?;
     Ok(Json(row.into()))
 }

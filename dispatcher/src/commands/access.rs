@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{CommandError, find, local_dir, open, print, print_json, tables};
 use crate::api::secret_key::SecretKey;
 use crate::api::{Api, Scope};
-use crate::cli::{FleetArgs, KeyVerb, OrganisationVerb};
+use crate::cli::{FleetArgs, KeyVerb, MonthlyCap, OrganisationVerb};
 use crate::local::ADDRESS_FILE;
 
 /// Organisations that the command line looks through.
@@ -71,9 +71,12 @@ pub(super) async fn organisation(store: &Store, verb: OrganisationVerb) -> Resul
             record(store, made.id, "organisation.created", made.id.to_string()).await?;
             print(&made.id.to_string());
         }
-        OrganisationVerb::Set { name, tier, weight } => {
+        OrganisationVerb::Set { name, tier, weight, monthly_cap } => {
             let row = named(store, &name).await?;
             store.change_organisation(row.id, tier.as_deref(), weight).await?;
+            if let Some(MonthlyCap(cap)) = monthly_cap {
+                store.set_cap(row.id, cap.map(|usd| usd.0)).await?;
+            }
             record(store, row.id, "organisation.changed", row.id.to_string()).await?;
             print(&format!("{name} is changed"));
         }

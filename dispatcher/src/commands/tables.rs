@@ -1,5 +1,6 @@
 //! Tables for people.
 
+use capacity::money::MicroDollars;
 use comfy_table::{Table, presets};
 use fleet::queue::{Depth, QueueError};
 use fleet::store::guard::DeviceRow;
@@ -119,9 +120,10 @@ pub(super) fn events_json(events: &[EventRow]) -> serde_json::Value {
 }
 
 pub(super) fn organisations(rows: &[OrganisationRow]) -> String {
-    let mut out = table(&["id", "name", "tier", "weight"]);
+    let mut out = table(&["id", "name", "tier", "weight", "monthly cap"]);
     for row in rows {
-        out.add_row([row.id.to_string(), row.name.clone(), row.tier.clone(), row.weight.to_string()]);
+        let cap = row.cap_micros.map_or_else(|| "none".to_owned(), |micros| MicroDollars(micros).to_string());
+        out.add_row([row.id.to_string(), row.name.clone(), row.tier.clone(), row.weight.to_string(), cap]);
     }
     out.to_string()
 }

@@ -14,7 +14,7 @@ use super::provider::Shown;
 use super::{Scaler, kind_of};
 
 /// Work of a job before somebody looked into its source, encode-seconds: enough to start an instance, whose worker then plans it.
-const UNPLANNED_S: f64 = 300.0;
+pub(crate) const UNPLANNED_S: f64 = 300.0;
 /// Work of a chunk at least, encode-seconds: sound and copied pictures cost no encoding, but need a worker too.
 const LEAST_CHUNK_S: f64 = 1.0;
 
@@ -50,6 +50,7 @@ impl Scaler {
         let silent = self.store.unhealthy_regions().await?;
         let now = Moment::from(time::OffsetDateTime::now_utc());
         let memory = memory(&self.fleet, &failures, &ended);
+        let rates = self.rates().await?;
         let regions = self.fleet.regions.iter().map(|region| RegionView {
             name: region.name.clone(),
             healthy: !silent.iter().any(|(name, _)| name == region.name.as_str())
@@ -59,6 +60,8 @@ impl Scaler {
         let pools = self.fleet.pools.iter().zip(&shown).map(|(pool, shown)| {
             let mut view = pool_view(pool, shown.as_ref(), &instances);
             view.blocked = memory.block(pool, now);
+            view.measured = rates.of_pool(pool);
+            view.pool = rates.apply(pool);
             view
         });
         let jobs = self.store.open_jobs().await?;
@@ -150,7 +153,7 @@ pub(super) fn pool_view(pool: &Arc<Pool>, shown: Option<&Shown>, rows: &[Instanc
     };
     let staying = shown.map_or(0, |s| s.instances.iter().filter(|i| !i.ending).count());
     let requested = shown.map_or(0, |s| s.wanted.saturating_sub(u32::try_from(staying).unwrap_or(u32::MAX)));
-    PoolView { pool: pool.clone(), instances, requested, blocked: None }
+    PoolView { pool: pool.clone(), measured: None, instances, requested, blocked: None }
 }
 
 /// What an instance does, and since when.
@@ -171,7 +174,7 @@ pub(crate) fn phase(row: Option<&InstanceRow>, ending: bool) -> (Phase, Moment) 
 }
 
 /// A job's work in encode-seconds, in the region where its chunks go.
-pub(super) fn job_work(fleet: &Fleet, job: &OpenJob) -> JobWork {
+pub(crate) fn job_work(fleet: &Fleet, job: &OpenJob) -> JobWork {
     let known = |name: &str| fleet.regions.iter().find(|r| r.name.as_str() == name);
     let region = job.region.as_deref().and_then(known).or_else(|| known(&job.home_region));
     let least = f64::from(job.chunks) * LEAST_CHUNK_S;

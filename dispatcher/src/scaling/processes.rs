@@ -9,17 +9,21 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use capacity::memory::FailureKind;
-use capacity::pools::{InstanceId, Pool, PoolId, RegionName};
+use capacity::money::MicroDollars;
+use capacity::policy::{OnDemandOnly, Policy, Rule};
+use capacity::pools::{BootTime, Fleet, InstanceId, Pool, PoolId, PurchaseOption, Quota, Region, RegionName};
+use fleet::config::ProcessesConfig;
 use time::OffsetDateTime;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
+use uuid::Uuid;
 
 use super::provider::{Capacity, CapacityError, LaunchFailure, Shown, ShownInstance};
 
 /// How long a worker may take to hand back what it has.
 const GRACE: Duration = Duration::from_secs(15);
 /// A worker that ends badly within this time could as well not have been started.
-const TOO_SOON: Duration = Duration::from_secs(5);
+const TOO_SOON: Duration = Duration::from_secs(2);
 /// Failures that are remembered.
 const FAILURES: usize = 20;
 
@@ -36,6 +40,8 @@ pub struct WorkerCommand {
 #[derive(Debug)]
 pub struct ProcessCapacity {
     command: WorkerCommand,
+    /// Names this run of the dispatcher.
+    run: Uuid,
     state: Mutex<State>,
 }
 
@@ -44,6 +50,34 @@ struct State {
     pools: BTreeMap<PoolId, Processes>,
     /// Processes that were started, for their names.
     number: u64,
+}
+
+/// One machine as a fleet: a region with a pool of processes that cost nothing more and boot at once, and a rule that
+/// starts as many as there are chunks for.
+#[must_use]
+pub fn fleet(config: &ProcessesConfig) -> Fleet {
+    let (kind, option) = ("process", PurchaseOption::OnDemand);
+    let region = RegionName::from(config.region.as_str());
+    let pool = Pool {
+        id: format!("{region}/{kind}/{}", option.as_str()).as_str().into(),
+        region: region.clone(),
+        instance_type: kind.to_owned(),
+        option,
+        family: kind.to_owned(),
+        vcpu: 1,
+        price_per_hour: MicroDollars::ZERO,
+        encode_rate: 1.0,
+        slots: config.slots.unwrap_or(1),
+        boot: BootTime { median_s: 0.0, p90_s: 0.0 },
+        max_instances: config.workers,
+        subnets: Vec::new(),
+    };
+    let quota = Quota { family: kind.to_owned(), option, vcpu: config.workers };
+    let region = Region { name: region, quotas: vec![quota], subnets: Vec::new(), transfer_per_gb: MicroDollars::ZERO };
+    // Nothing is saved by doing with less of one's own machine.
+    let rule = Rule::OnDemandOnly(OnDemandOnly { within_s: 1e-3 });
+    let policy = Policy { rule, idle_after_s: config.idle_s, ..Policy::default() };
+    Fleet { regions: vec![region], pools: vec![Arc::new(pool)], policy }
 }
 
 #[derive(Debug, Default)]
@@ -64,7 +98,7 @@ impl ProcessCapacity {
     /// Workers that this command starts.
     #[must_use]
     pub fn new(command: WorkerCommand) -> Self {
-        Self { command, state: Mutex::default() }
+        Self { command, run: Uuid::now_v7(), state: Mutex::default() }
     }
 
     /// Ends all workers in order, and those that take too long at once.
@@ -74,7 +108,8 @@ impl ProcessCapacity {
     }
 
     fn start(&self, pool: &Pool, number: u64) -> std::io::Result<Worker> {
-        let id = InstanceId::from(format!("process-{}-{number}", std::process::id()).as_str());
+        // Also after a restart no two have the same name: each has a bill of its own.
+        let id = InstanceId::from(format!("process-{}-{number}", self.run.simple()).as_str());
         let mut command = Command::new(&self.command.program);
         command.args(&self.command.arguments);
         command.env("TOUCHLINE_POOL", pool.id.as_str()).env("TOUCHLINE_INSTANCE", id.as_str());
@@ -89,7 +124,7 @@ impl State {
     fn failed(&mut self, pool: &PoolId, message: String) {
         self.number += 1;
         let failure = LaunchFailure {
-            try_id: format!("{}-{}", std::process::id(), self.number),
+            try_id: Uuid::now_v7().to_string(),
             // Tried again after half a minute: what is wrong may be mended meanwhile.
             kind: FailureKind::Throttled,
             message,

@@ -2,6 +2,7 @@
 
 use fleet::state::JobState;
 use fleet::store::jobs::JobRow;
+use fleet::store::ledger::budget::CAP_REACHED_EVENT;
 use fleet::store::webhooks::fan_out::ReadEvent;
 use fleet::store::webhooks::{PROGRESS, TEST};
 use serde_json::{Value, json};
@@ -29,6 +30,9 @@ pub fn payload(event: &ReadEvent, job: Option<&JobRow>) -> Value {
     };
     if event.kind.starts_with("upload.") {
         data["upload"] = upload(event);
+    }
+    if event.kind == CAP_REACHED_EVENT {
+        data["cap"] = event.data.clone();
     }
     message(&event.kind, event.at, data)
 }

@@ -13,6 +13,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 #[serde(deny_unknown_fields)]
 pub struct CapacityConfig {
     /// `fleet.toml` with regions, pools and policy: a file, or `s3://bucket/key`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub fleet: String,
     /// Begins the names of groups and the cluster at the provider. `touchline`.
     #[serde(default = "usual_name")]
@@ -20,6 +21,32 @@ pub struct CapacityConfig {
     /// URLs of SQS queues that bring spot notices and failed launches, one a region.
     #[serde(default)]
     pub events: Vec<String>,
+    /// In place of `fleet`: processes of the dispatcher's own machine, as local mode has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub processes: Option<ProcessesConfig>,
+}
+
+/// Workers as processes of one machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessesConfig {
+    /// The region that they are in.
+    pub region: String,
+    /// Processes at most.
+    pub workers: u32,
+    /// Chunks that one encodes at once; as many as the machine carries when it is missing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<u32>,
+    /// Seconds without work after which they end.
+    pub idle_s: f64,
+}
+
+impl CapacityConfig {
+    /// Processes of this machine.
+    #[must_use]
+    pub fn of_processes(processes: ProcessesConfig) -> Self {
+        Self { fleet: String::new(), name: usual_name(), events: Vec::new(), processes: Some(processes) }
+    }
 }
 
 fn usual_name() -> String {
@@ -29,8 +56,8 @@ fn usual_name() -> String {
 impl CapacityConfig {
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        if self.fleet.is_empty() {
-            problems.push("capacity.fleet: give a file or s3://bucket/key".to_owned());
+        if self.fleet.is_empty() == self.processes.is_none() {
+            problems.push("capacity.fleet: give a file or s3://bucket/key, and no processes beside it".to_owned());
         }
         let is_word = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
         if self.name.is_empty() || !self.name.chars().all(is_word) {

@@ -18,7 +18,7 @@ use aws_sdk_sqs::types::{
 };
 
 pub use events::EventQueue;
-pub use notices::{Notice, Notices, WrittenObject};
+pub use notices::{Notice, Notices, WrittenObject, written_objects};
 
 use super::{Depth, MAX_BATCH, Message, Queue, QueueError, Receipt, Received};
 

@@ -1,5 +1,6 @@
 //! Machines: instances and their workers, launches that failed, decisions, and whose turn it is to decide.
 
+mod encoded;
 mod figures;
 mod instances;
 mod work;
@@ -10,6 +11,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use encoded::EncodedRow;
 pub use figures::{FailureCount, Spend};
 pub use instances::{DrainReason, EndedRow, InstanceRow, SeenInstance};
 pub use work::{Encoded, OpenJob};
@@ -86,6 +88,15 @@ impl Store {
             .bind(holder)
             .execute(&self.pool)
             .await?;
+        Ok(())
+    }
+
+    /// Ends all turns: for whoever is alone with the database, so that it need not wait for the turn of one that died.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn end_turns(&self) -> Result<(), StoreError> {
+        self.query("delete from touchline.turns").execute(&self.pool).await?;
         Ok(())
     }
 

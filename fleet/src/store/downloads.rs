@@ -61,11 +61,11 @@ impl Store {
         }
         let job = Uuid::now_v7();
         self.query("delete from touchline.jobs where clip_id = $1").bind(clip).execute(&mut *tx).await?;
-        // It begins running: there is nothing to plan.
+        // It begins running: there is nothing to plan. It costs seconds, so that only a cap that stops all work stops it.
         self.query(
             "insert into touchline.jobs (id, organisation_id, state, title, source, ladder, ladder_name, home_region,
-                clip_id)
-             select $2, m.organisation_id, 'running', m.title, m.source, m.ladder, m.ladder_name, m.home_region, c.id
+                clip_id, admitted_at)
+             select $2, m.organisation_id, 'running', m.title, m.source, m.ladder, m.ladder_name, m.home_region, c.id, now()
              from touchline.clips c join touchline.jobs m on m.id = c.job_id where c.id = $1",
         )
         .bind(clip)

@@ -101,7 +101,8 @@ impl Store {
     }
 
     /// Withdraws what one newly quarantined device made since it last worked, of jobs that are still being made: those
-    /// segments are made again. What a growing playlist lists already stays, since playlists only grow. `None` when
+    /// segments are made again. What a growing playlist lists, or may list by
+    /// now, stays, since playlists only grow. `None` when
     /// there is no such device.
     ///
     /// # Errors
@@ -133,13 +134,22 @@ impl Store {
              select 1 from touchline.publications p where p.job_id in (select job_id from suspect) order by job_id for update"
         );
         self.query(sqlx::AssertSqlSafe(lock)).bind(&device).execute(&mut *tx).await?;
+        // Jobs, so that none begins to be published, and chunks, so that none is completed, on what is being withdrawn.
+        for rows in [
+            "select 1 from touchline.jobs j where j.id in (select job_id from suspect) order by j.id for update",
+            "select 1 from touchline.chunks c where (c.job_id, c.chunk) in (select job_id, chunk from suspect)
+             order by c.job_id, c.chunk for update",
+        ] {
+            let lock = format!("with suspect as ({SUSPECT}) {rows}");
+            self.query(sqlx::AssertSqlSafe(lock)).bind(&device).execute(&mut *tx).await?;
+        }
         let withdraw = format!(
             "with suspect as ({SUSPECT}),
              gone as (
                 delete from touchline.segments s using suspect x, touchline.renditions r
                 where s.job_id = x.job_id and s.chunk = x.chunk and s.attempt = x.attempt
                     and r.job_id = s.job_id and r.name = s.rendition and r.kind = 'video'
-                    and s.index >= coalesce((select listed from touchline.publications p where p.job_id = s.job_id), 0)
+                    and s.index >= coalesce((select greatest(listed, promised) from touchline.publications p where p.job_id = s.job_id), 0)
                 returning s.job_id, s.chunk),
              back as (
                 update touchline.chunks c

@@ -18,6 +18,8 @@ pub struct OrganisationRow {
     pub tier: String,
     /// Share of the fleet under contention.
     pub weight: i32,
+    /// What it may spend in a calendar month (UTC), in millionths of a US dollar.
+    pub cap_micros: Option<i64>,
     /// When it came.
     #[serde(with = "time::serde::rfc3339")]
     pub created_at: OffsetDateTime,
@@ -108,7 +110,7 @@ pub struct NewKey {
     pub expires_at: Option<OffsetDateTime>,
 }
 
-const ORGANISATION: &str = "select id, name, tier, weight, created_at from touchline.organisations";
+const ORGANISATION: &str = "select id, name, tier, weight, cap_micros, created_at from touchline.organisations";
 const KEY: &str =
     "select id, name, prefix, scopes, created_at, expires_at, revoked_at, last_used_at from touchline.api_keys";
 
@@ -127,7 +129,7 @@ impl Store {
         Ok(self
             .query_as(
                 "insert into touchline.organisations (id, name, tier, weight) values ($1, $2, $3, $4)
-                 on conflict (name) do nothing returning id, name, tier, weight, created_at",
+                 on conflict (name) do nothing returning id, name, tier, weight, cap_micros, created_at",
             )
             .bind(Uuid::now_v7())
             .bind(name)
@@ -153,7 +155,7 @@ impl Store {
         Ok(self
             .query_as(
                 "update touchline.organisations set tier = coalesce($2, tier), weight = coalesce($3, weight)
-                 where id = $1 returning id, name, tier, weight, created_at",
+                 where id = $1 returning id, name, tier, weight, cap_micros, created_at",
             )
             .bind(id)
             .bind(tier)

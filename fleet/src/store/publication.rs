@@ -77,6 +77,7 @@ pub struct PublicationLock {
     tx: sqlx::PgTransaction<'static>,
     store: Store,
     job: Uuid,
+    generation: i32,
     /// Segments that are listed.
     pub listed: u64,
     /// Version of each growing playlist in the store.
@@ -188,6 +189,7 @@ impl Store {
             tx,
             store: self.clone(),
             job,
+            generation,
         }))
     }
 
@@ -278,6 +280,23 @@ impl PublicationLock {
             .fetch_one(&mut *self.tx)
             .await?;
         Ok(row.try_get("publishing")?)
+    }
+
+    /// Promises that the growing playlists may list `listed` segments, before they are written: what they may list is
+    /// withdrawn no more. The promise holds whatever becomes of the holder, so the lock is freed and taken again; `None`
+    /// when another publisher was faster.
+    ///
+    /// # Errors
+    /// [`StoreError`]: the lock is lost.
+    pub async fn promise(mut self, listed: u64) -> Result<Option<Self>, StoreError> {
+        self.store
+            .query("update touchline.publications set promised = greatest(promised, $2) where job_id = $1")
+            .bind(self.job)
+            .bind(signed(listed))
+            .execute(&mut *self.tx)
+            .await?;
+        self.tx.commit().await?;
+        self.store.lock_publication(self.job, self.generation).await
     }
 
     /// Notes that the growing playlists list `listed` segments, of which `watchable_ms` can be watched; frees the lock.

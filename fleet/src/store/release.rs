@@ -50,7 +50,8 @@ pub struct OutboxRow {
 impl Store {
     /// Up to `limit` waiting chunks in fair order (but those that no further try will mend): organisations by what they
     /// have at work relative to their weight, within one by deadline, then by place in the match (from the focused minute
-    /// on first). Of an organisation whose tier limits its jobs at once, only the first ones count.
+    /// on first). Of an organisation whose tier limits its jobs at once, only the first ones count; what its cap holds back
+    /// does not count at all.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -63,7 +64,8 @@ impl Store {
                         order by j.state = 'queued', j.ready_by nulls last, j.created_at, j.id) as turn
                 from touchline.jobs j join touchline.organisations o on o.id = j.organisation_id
                 join touchline.tiers t on t.name = o.tier
-                where j.state in ('queued', 'planning', 'running')),
+                where j.state in ('queued', 'planning', 'running')
+                    and not touchline.is_held(o.cap_micros, o.capped, o.capped_at, j.admitted_at)),
              active as (
                 select *, greatest(8, $1 * 4 / count(*) over ()) as most from allowed
                 where concurrent_jobs is null or turn <= concurrent_jobs),

@@ -247,16 +247,31 @@ impl Store {
     /// [`StoreError`].
     pub async fn begin_publishing(&self) -> Result<u64, StoreError> {
         const DONE: Edge = Edge::job(JobState::Running, JobEvent::ChunksDone);
+        const READY: &str = "select j.id from touchline.jobs j where j.state = 'running'
+            and not exists (select from touchline.chunks c where c.job_id = j.id and c.state <> 'done')";
+        let ready: Vec<(Uuid,)> = self.query_as(READY).fetch_all(&self.pool).await?;
+        if ready.is_empty() {
+            return Ok(0);
+        }
+        // Their rows first, then another look: meanwhile a chunk may have been withdrawn, by whoever held the rows.
+        let ready: Vec<Uuid> = ready.into_iter().map(|(id,)| id).collect();
+        let mut tx = self.pool.begin().await?;
+        self.query("select 1 from touchline.jobs where id = any($1) order by id for update")
+            .bind(&ready)
+            .execute(&mut *tx)
+            .await?;
         let done = self
             .query(
                 "update touchline.jobs j set state = $2, updated_at = now()
-             where j.state = 'running' and j.state = $1
+             where j.id = any($3) and j.state = $1
                 and not exists (select from touchline.chunks c where c.job_id = j.id and c.state <> 'done')",
             )
             .bind(DONE.from)
             .bind(DONE.to)
-            .execute(&self.pool)
+            .bind(&ready)
+            .execute(&mut *tx)
             .await?;
+        tx.commit().await?;
         Ok(done.rows_affected())
     }
 }

@@ -68,8 +68,8 @@ impl Store {
         Ok(self
             .query_as(
                 "select j.organisation_id, j.id, j.generation, j.finished_at, j.state = 'succeeded' as succeeded
-                 from touchline.jobs j join touchline.publications p on p.job_id = j.id
-                 where j.finished_at < now() - make_interval(secs => $1) and not p.swept
+                 from touchline.jobs j left join touchline.publications p on p.job_id = j.id
+                 where j.finished_at < now() - make_interval(secs => $1) and not coalesce(p.swept, false)
                  order by j.finished_at limit $2",
             )
             .bind(seconds(after))
@@ -83,10 +83,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn mark_swept(&self, job: Uuid) -> Result<(), StoreError> {
-        self.query("update touchline.publications set swept = true where job_id = $1")
-            .bind(job)
-            .execute(&self.pool)
-            .await?;
+        // A job that ended before anything could be watched has no such row yet; one whose rows are gone gets none.
+        self.query(
+            "insert into touchline.publications (job_id, swept) select id, true from touchline.jobs where id = $1
+             on conflict (job_id) do update set swept = true",
+        )
+        .bind(job)
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 

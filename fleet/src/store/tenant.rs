@@ -158,6 +158,20 @@ impl Tenant {
             .await?)
     }
 
+    /// Size of an upload's file; `None` when there is no such upload.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn upload_size(&self, tx: &mut PgConnection, id: Uuid) -> Result<Option<u64>, StoreError> {
+        let row: Option<(i64,)> = self
+            .store
+            .query_as("select size_bytes from touchline.uploads where id = $1")
+            .bind(id)
+            .fetch_optional(tx)
+            .await?;
+        Ok(row.and_then(|(bytes,)| u64::try_from(bytes).ok()))
+    }
+
     /// Notes a change in the audit log, in the transaction of the change.
     ///
     /// # Errors

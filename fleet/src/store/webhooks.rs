@@ -15,8 +15,15 @@ use uuid::Uuid;
 use super::{StoreError, Tenant};
 
 /// What a webhook can ask for.
-pub const EVENT_TYPES: [&str; 6] =
-    ["upload.completed", "job.playable", PROGRESS, "job.succeeded", "job.failed", "job.cancelled"];
+pub const EVENT_TYPES: [&str; 7] = [
+    "upload.completed",
+    "job.playable",
+    PROGRESS,
+    "job.succeeded",
+    "job.failed",
+    "job.cancelled",
+    super::ledger::budget::CAP_REACHED_EVENT,
+];
 
 /// How far a job is, in tenths. Only made for webhooks that ask for it.
 pub const PROGRESS: &str = "job.progress";

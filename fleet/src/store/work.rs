@@ -105,6 +105,8 @@ pub struct NewPlan<'a> {
     pub backend: Backend,
     /// Identity of the source's bytes.
     pub source_identity: &'a str,
+    /// Size of the source.
+    pub source_bytes: u64,
     /// What a person should know.
     pub warnings: &'a [String],
     /// The chunks, without the plan itself.
@@ -204,8 +206,9 @@ impl Store {
                 update touchline.jobs set state = $11, updated_at = now()
                 where id = $1 and state = $10 and exists (select from claimed where kind = 'plan')),
              attempt as (
-                insert into touchline.attempts (job_id, chunk, attempt, worker_id, region)
-                select job_id, chunk, attempt, $6, $9 from claimed on conflict do nothing)
+                insert into touchline.attempts (job_id, chunk, attempt, worker_id, region, pool, instance)
+                select c.job_id, c.chunk, c.attempt, $6, $9, coalesce(w.pool, ''), coalesce(w.instance, '')
+                from claimed c left join touchline.workers w on w.id = $6 on conflict do nothing)
              select * from claimed",
         )
         .bind(message.job)
@@ -318,7 +321,7 @@ impl Store {
         let stored = self
             .query(
                 "update touchline.jobs set state = $3, plan = $4, backend = $5, source_identity = $6, warnings = $7,
-                notes = $8, expected_frames = $9, duration_ms = $10, frame_rate = $11, planned_at = now(), updated_at = now()
+                notes = $8, expected_frames = $9, duration_ms = $10, frame_rate = $11, source_bytes = $12, planned_at = now(), updated_at = now()
              where id = $1 and state = $2",
             )
             .bind(id.job)
@@ -332,6 +335,7 @@ impl Store {
             .bind(new.plan.expected_frames.map(signed))
             .bind(new.plan.expected_frames.map(|frames| milliseconds(video.rate.seconds(frames))))
             .bind(format!("{}/{}", video.rate.num(), video.rate.den()))
+            .bind(signed(new.source_bytes))
             .execute(&mut *tx)
             .await?;
         if stored.rows_affected() == 0 {
@@ -383,8 +387,9 @@ impl Store {
             .collect();
         let media: Vec<f64> = new.chunks.iter().map(|c| c.seconds).collect();
         self.query(
-            "insert into touchline.chunks (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds)
-             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds
+            "insert into touchline.chunks
+                (job_id, chunk, kind, position, first_segment, end_segment, rendition, seconds, attempt)
+             select $1, n::int, kind, position, first_segment, end_segment, rendition, seconds, $8
              from unnest($2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[], $7::float8[])
                 with ordinality as c(kind, position, first_segment, end_segment, rendition, seconds, n)",
         )
@@ -395,6 +400,7 @@ impl Store {
         .bind(&end)
         .bind(&renditions)
         .bind(&media)
+        .bind(id.attempt)
         .execute(&mut *tx)
         .await?;
         tx.commit().await?;
@@ -553,6 +559,10 @@ impl Store {
     /// [`StoreError`].
     pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<Completed, StoreError> {
         let mut tx = self.pool.begin().await?;
+        // The chunk's row first: who withdraws segments holds it, and what is counted after that stays.
+        if !finish(self, &mut tx, id, done.made).await? {
+            return Ok(Completed::LeaseLost);
+        }
         if let Some((renditions, first, end)) = &done.segments {
             let row = self
                 .query(
@@ -567,11 +577,9 @@ impl Store {
                 .await?;
             let wanted = end.saturating_sub(*first) * renditions.len() as u64;
             if unsigned(row.try_get("n")?) != wanted {
+                tx.rollback().await?;
                 return Ok(Completed::SegmentsMissing);
             }
-        }
-        if !finish(self, &mut tx, id, done.made).await? {
-            return Ok(Completed::LeaseLost);
         }
         if done.source_end.is_some() || done.damaged > 0 {
             self.query(

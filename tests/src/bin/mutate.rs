@@ -16,6 +16,7 @@ use media::io::ReadAt;
 use stories::{cheap_ladder, made_clip, program, shared_media, transcode};
 
 const HELP: &str = "mutate parsers [--seconds S] [--seed N]     each reader for S seconds (10)
+mutate seeds DIR                               writes what both begin with (`./run fuzz` begins with it, too)
 mutate media [--count N] [--seed N] [--keep DIR]   N changed films (1000)";
 /// Largest film that is changed, in bytes.
 const LARGEST: u64 = 400_000;
@@ -25,6 +26,9 @@ const AWKWARD: [u32; 8] = [0, 1, 7, 0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0xfff
 fn main() -> ExitCode {
     let mut arguments = std::env::args().skip(1);
     let what = arguments.next().unwrap_or_default();
+    if what == "seeds" {
+        return write_seeds(&arguments.next().map_or_else(|| PathBuf::from("."), PathBuf::from));
+    }
     let (mut seconds, mut count, mut seed, mut keep) = (10, 1000, 20_261_121, None);
     while let Some(argument) = arguments.next() {
         let value = arguments.next().unwrap_or_default();
@@ -142,9 +146,25 @@ fn seeds(dir: &Path) -> Vec<Vec<u8>> {
         framed,
         event.as_bytes().to_vec(),
         br#"{"v":1,"job":"01930d2a-0000-7000-8000-000000000000","chunk":1,"attempt":2}"#.to_vec(),
+        br#"{"Records":[{"eventName":"ObjectCreated:Put","s3":{"bucket":{"name":"b"},"object":{"key":"a+b%25","size":9,"sequencer":"0A"}}}]}"#
+            .to_vec(),
+        br#"{"detail-type":"EC2 Spot Instance Interruption Warning","detail":{"instance-id":"i-1"}}"#.to_vec(),
         b"output = \"s3://a/b\"\n[database]\nurl = \"postgres://x\"\n[[regions]]\nname = \"r\"\nqueue = \"q\"\n"
             .to_vec(),
+        include_bytes!("../../../infra/fleet.toml").to_vec(),
     ]
+}
+
+fn write_seeds(into: &Path) -> ExitCode {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let write = |(number, bytes): (usize, Vec<u8>)| std::fs::write(into.join(format!("seed-{number:02}")), bytes);
+    let written =
+        std::fs::create_dir_all(into).and_then(|()| seeds(dir.path()).into_iter().enumerate().try_for_each(write));
+    if let Err(error) = written {
+        eprintln!("{}: {error}", into.display());
+        return ExitCode::FAILURE;
+    }
+    ExitCode::SUCCESS
 }
 
 fn parsers(each: Duration, random: &mut Rng) -> usize {

@@ -54,6 +54,7 @@ fn scope_of(operation: &Operation) -> Option<&'static str> {
         ("webhooks", _) => "webhooks",
         ("keys" | "audit", _) => "keys",
         ("usage", _) => "usage:read",
+        ("quote", _) => "jobs:write",
         ("fleet" | "workers" | "redrive" | "organisations", _) => "ops",
         _ => panic!("{operation:?}: say here which scope a new resource needs"),
     })
@@ -66,6 +67,7 @@ fn body(operation: &Operation) -> Value {
         "organisations" => json!({ "name": format!("club {}", Uuid::now_v7()) }),
         "organisations/{id}" => json!({ "weight": 1 }),
         "jobs" => json!({ "source": SOURCE, "title": MARK }),
+        "quote" => json!({ "duration_s": 5400 }),
         "jobs/{id}/focus" => json!({ "at_s": 1 }),
         "jobs/{id}/clips" => json!({ "start_s": 0, "end_s": 2, "title": MARK }),
         "uploads" => json!({ "filename": format!("{MARK}.mp4"), "size_bytes": 6_000_000 }),

@@ -71,6 +71,19 @@ fn from_zero_to_zero_with_nothing_to_configure() {
     );
     assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stdout));
 
+    // What it cost: nothing, and how long this machine worked for it.
+    let (ok, receipt) = run(dir.path(), &["receipt", ended["id"].as_str().unwrap(), "--json"]);
+    let receipt: Value = serde_json::from_str(&receipt).unwrap();
+    assert!(ok && receipt["lines"][0]["work_s"].as_f64().unwrap() > 0.0, "{receipt}");
+    assert_eq!(
+        (&receipt["total_micros"], &receipt["lines"][0]["pool"]),
+        (&0.into(), &"local/process/on_demand".into())
+    );
+    assert!(receipt["notes"].to_string().contains("no price"), "{receipt}");
+    let (ok, quote) = run(dir.path(), &["quote", "--minutes", "90", "--json"]);
+    let quote: Value = serde_json::from_str(&quote).unwrap();
+    assert!(ok && quote["price"]["high_micros"] == 0 && quote["done"]["late_s"].as_f64().unwrap() > 0.0, "{quote}");
+
     wait_for(dir.path(), "workers end when idle", || processes(&config).is_empty());
     wait_for(dir.path(), "the fleet ends when idle", || local.child.try_wait().unwrap().is_some());
     assert_eq!(local.child.wait().unwrap().code(), Some(0));

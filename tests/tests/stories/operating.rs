@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fleet::failure::FailureCode;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use stories::client::Client;
 use stories::fleet_processes::{Fleet, small_ladder};
 use stories::services::{LocalStack, Postgres, free_port};
-use stories::{aws, complaints, made_clip, promises};
+use stories::{aws, complaints, ffmpeg, made_clip, promises};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use uuid::Uuid;
@@ -109,6 +109,36 @@ async fn a_worker_says_how_it_is_and_ends_when_it_is_told_to() {
     assert_eq!(lost(&fleet).await, 0, "an orderly end loses no lease");
     let _other = fleet.worker("local", &["--slots", "2"]);
     fleet.succeeded(job, LIMIT).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sound_of_a_match_does_not_keep_its_pictures_waiting() {
+    let fleet = Fleet::local(&Postgres::shared().create_database()).await;
+    let _dispatcher = fleet.dispatcher();
+    let _worker = fleet.worker("local", &["--slots", "1"]);
+    let minute = made_clip(fleet.dir.path(), 60).display().to_string();
+    let half = fleet.dir.path().join("half.mp4").display().to_string();
+    drop(ffmpeg(&["-stream_loop", "44", "-i", &minute, "-c", "copy", &half]));
+    let job = fleet.submit(&half, &small_ladder()).await;
+    // The sound of 45 minutes takes many seconds: pictures are made before it is done, in the only slot.
+    let until = Instant::now() + LIMIT;
+    loop {
+        let (sound_is_done, pictures): (bool, i64) = sqlx::query_as(
+            "select coalesce(bool_or(state = 'done') filter (where kind = 'audio'), false),
+                    count(*) filter (where kind = 'video' and state = 'done')
+             from touchline.chunks where job_id = $1",
+        )
+        .bind(job)
+        .fetch_one(fleet.store.pool())
+        .await
+        .unwrap();
+        assert!(!sound_is_done, "{pictures} chunks of pictures were done when the sound was");
+        if pictures >= 2 {
+            break;
+        }
+        assert!(Instant::now() < until, "{}", fleet.logs());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

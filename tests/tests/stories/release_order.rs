@@ -20,6 +20,11 @@ async fn the_sql_and_the_pure_function_release_the_same_chunks_in_the_same_order
     for seed in 0..12_u64 {
         let mut random = fastrand::Rng::with_seed(seed);
         sqlx::query("delete from touchline.jobs").execute(store.pool()).await.unwrap();
+        for (weight, stops) in [(1, "new_jobs"), (2, "all")] {
+            let club = store.ensure_organisation(&format!("club {weight}"), weight).await.unwrap();
+            store.set_cap(club, Some(1_000_000)).await.unwrap();
+            store.note_capped(club, 1_000_000, Some(stops), &serde_json::json!({})).await.unwrap();
+        }
         let (active, busy) = fill(&store, &mut random).await;
         for limit in [1, 7, 40, 200] {
             let released = store.candidates(limit, Patience::default()).await.unwrap();
@@ -47,6 +52,12 @@ async fn fill(store: &Store, random: &mut fastrand::Rng) -> (Vec<ActiveJob>, BTr
             ready_by: None,
         };
         let id = store.submit(&job).await.unwrap();
+        // The first organisation's cap holds some jobs back, the second one's all, the third has none.
+        let admitted = random.bool();
+        if admitted {
+            store.admit(&[id]).await.unwrap();
+        }
+        let held = weight == 2 || (weight == 1 && !admitted);
         let created = NOON + n / 3;
         let ready_by = random.bool().then(|| NOON + 3_600_000 * random.i64(1..4));
         let focus_segment = if random.u32(..4) == 0 { random.i64(0..60) } else { 0 };
@@ -97,6 +108,7 @@ async fn fill(store: &Store, random: &mut fastrand::Rng) -> (Vec<ActiveJob>, BTr
             ready_by: ready_by.map(Moment),
             created: Moment(created),
             focus_segment,
+            held,
             waiting,
         });
     }

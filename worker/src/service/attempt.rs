@@ -2,20 +2,18 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::Instant;
 
-use fleet::failure::{Disposition, FailureCode};
+use fleet::failure::FailureCode;
 use fleet::queue::Receipt;
 use fleet::store::work::{Claim, Ending, Work};
 use tracing::Instrument;
 
 use super::commit::{Stop, again};
+use super::ending::{Failure, ending};
 use super::lease::Held;
 use super::{Service, audio, clip, plan, video};
 use crate::failure::JobError;
-
-/// First and last wait before another try of the same chunk.
-const TRY_AGAIN: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 
 /// Works on a claimed chunk and ends the attempt, one way or another.
 pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) {
@@ -28,7 +26,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) 
     };
     let span = tracing::info_span!("attempt", job.id = %id.job, chunk = id.chunk, attempt = id.attempt, kind);
     async {
-        let held = service.leases.enter(id, receipt.clone());
+        let held = service.leases.enter(id, receipt.clone(), Instant::now());
         let progress = held.progress.clone();
         service.metrics.attempt_started();
         let outcome = work(service, &claim, held).await;
@@ -88,7 +86,10 @@ async fn end(service: &Arc<Service>, claim: &Claim, made: u64, stop: Stop) {
                 service.suspicion.notify_one();
             }
             service.stash.forget(claim.id.job).await;
-            ending(claim, error)
+            let copies = claim.plan.as_ref().is_some_and(|p| p.video.renditions.iter().any(|r| r.encode.is_none()));
+            let JobError { code, message } = error;
+            let failure = Failure { code, message, copies };
+            ending(&claim.work, claim.id.attempt, failure, fastrand::f64())
         }
     };
     let id = claim.id;
@@ -96,24 +97,5 @@ async fn end(service: &Arc<Service>, claim: &Claim, made: u64, stop: Stop) {
         Ok(true) => {}
         Ok(false) | Err(Stop::LeaseLost) => tracing::debug!("the attempt had been taken away"),
         Err(other) => tracing::warn!(?other, "the attempt's end was not recorded; its lease will end"),
-    }
-}
-
-/// What a failure means for the chunk.
-fn ending(claim: &Claim, error: JobError) -> Ending {
-    let copies = claim.plan.as_ref().is_some_and(|p| p.video.renditions.iter().any(|r| r.encode.is_none()));
-    let JobError { code, message } = error;
-    // The index promised packets that can be copied, and they were otherwise.
-    if copies && code == FailureCode::Internal && matches!(claim.work, Work::Video { .. }) {
-        return Ending::GaveUp { code: FailureCode::CopyImpossible, message };
-    }
-    match code.disposition() {
-        Disposition::Fail => Ending::GaveUp { code, message },
-        Disposition::Retry => {
-            let growing = TRY_AGAIN.0 * 2_u32.pow(u32::try_from(claim.id.attempt.clamp(0, 5)).unwrap_or(0));
-            let after = growing.min(TRY_AGAIN.1).mul_f64(0.5 + fastrand::f64());
-            Ending::TryAgain { code, message, after }
-        }
-        Disposition::Interrupted => Ending::HandedBack,
     }
 }

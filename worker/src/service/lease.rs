@@ -14,9 +14,9 @@ use tokio::sync::watch;
 use super::Service;
 use crate::hardware;
 
-/// The running attempts.
+/// The running attempts. Lengths are measured on the clock that callers read, which only goes forward.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(Mutex<HashMap<AttemptId, Lease>>);
+pub struct Leases(Mutex<HashMap<AttemptId, Lease>>);
 
 #[derive(Debug)]
 struct Lease {
@@ -28,11 +28,11 @@ struct Lease {
 
 /// A running attempt's end of its lease; dropping it ends the lease here.
 #[derive(Debug)]
-pub(crate) struct Held {
+pub struct Held {
     /// Output frames made so far.
-    pub(crate) progress: Arc<AtomicU64>,
+    pub progress: Arc<AtomicU64>,
     /// Becomes true when the attempt is no longer ours.
-    pub(crate) lost: watch::Receiver<bool>,
+    pub lost: watch::Receiver<bool>,
 }
 
 impl Leases {
@@ -41,30 +41,31 @@ impl Leases {
     }
 
     /// Enters a claimed attempt.
-    pub(crate) fn enter(&self, id: AttemptId, receipt: Receipt) -> Held {
+    pub fn enter(&self, id: AttemptId, receipt: Receipt, now: Instant) -> Held {
         let (sender, lost) = watch::channel(false);
         let progress = Arc::new(AtomicU64::new(0));
-        let lease = Lease { receipt, progress: progress.clone(), lost: sender, renewed: Instant::now() };
+        let lease = Lease { receipt, progress: progress.clone(), lost: sender, renewed: now };
         self.map().insert(id, lease);
         Held { progress, lost }
     }
 
     /// Takes out an attempt that ended.
-    pub(crate) fn leave(&self, id: AttemptId) {
+    pub fn leave(&self, id: AttemptId) {
         self.map().remove(&id);
     }
 
     /// Whether an attempt is held.
-    pub(crate) fn holds(&self, id: AttemptId) -> bool {
+    pub fn holds(&self, id: AttemptId) -> bool {
         self.map().get(&id).is_some_and(|l| !*l.lost.borrow())
     }
 
-    fn beats(&self) -> Vec<Beat> {
+    /// What a heartbeat tells.
+    pub fn beats(&self) -> Vec<Beat> {
         self.map().iter().map(|(id, l)| Beat { id: *id, progress: l.progress.load(Relaxed) }).collect()
     }
 
-    /// Notes the answer to a heartbeat that was sent at `sent` with `beats`.
-    fn answered(&self, beats: &[Beat], held: &[AttemptId], sent: Instant) -> Vec<Receipt> {
+    /// Notes the answer to a heartbeat that was sent at `sent` with `beats`; gives the messages of what is held.
+    pub fn answered(&self, beats: &[Beat], held: &[AttemptId], sent: Instant) -> Vec<Receipt> {
         let mut map = self.map();
         for beat in beats.iter().filter(|b| !held.contains(&b.id)) {
             // It may have ended in order meanwhile; then it is not in the map.
@@ -84,9 +85,9 @@ impl Leases {
     }
 
     /// Gives up leases that were not renewed for as long as they last: somebody else may have them.
-    fn expire(&self, lease: Duration) {
+    pub fn expire(&self, lease: Duration, now: Instant) {
         for (id, held) in self.map().iter() {
-            if held.renewed.elapsed() > lease && !*held.lost.borrow() {
+            if now.saturating_duration_since(held.renewed) > lease && !*held.lost.borrow() {
                 tracing::warn!(job.id = %id.job, chunk = id.chunk, "the lease could not be renewed; stopping");
                 held.lost.send_replace(true);
             }
@@ -101,7 +102,7 @@ pub(super) async fn keep(service: Arc<Service>, every: Duration) {
     loop {
         ticks.tick().await;
         beat(&service).await;
-        service.leases.expire(service.lease);
+        service.leases.expire(service.lease, Instant::now());
     }
 }
 

@@ -42,6 +42,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: &Claim) -> Result<(), Sto
         plan: &plan,
         backend: machine.backend,
         source_identity: &identity,
+        source_bytes: facts.size_bytes,
         warnings: &facts.warnings,
         chunks: &chunks,
     };

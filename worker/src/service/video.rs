@@ -12,6 +12,7 @@ use fleet::store::work::{Claim, Completed, Completion};
 use super::Service;
 use super::commit::{Committer, Stop, again};
 use super::lease::Held;
+use super::resume::next_segment;
 use crate::child::{EngineProcess, TaskLimits};
 use crate::failure::JobError;
 use crate::plan::{JobPlan, VideoPlan};
@@ -45,10 +46,8 @@ pub(super) async fn run(
     loop {
         let done = again(service, claim.id, || service.store.committed(job, first, end, &wanted)).await?;
         let have: HashSet<(String, u64)> = done.into_iter().collect();
-        let is_whole = |index: &u64| names.iter().all(|n| have.contains(&(n.clone(), *index)));
-        let resume = (first..end.unwrap_or(u64::MAX)).find(|i| !is_whole(i)).unwrap_or(first);
-        let nothing_left = end.is_some_and(|e| (first..e).all(|i| is_whole(&i)));
-        if let (true, Some(end)) = (nothing_left, end) {
+        let resume = next_segment(first, end, &names, &have);
+        if let (None, Some(end)) = (resume, end) {
             let segments = (names.clone(), first, end);
             match complete(service, claim, held, &TaskReport::default(), segments).await? {
                 Completed::SegmentsMissing => continue,
@@ -59,7 +58,7 @@ pub(super) async fn run(
         let prefix = keys::job_prefix(claim.organisation, job, claim.generation);
         let mut committer = Committer::new(service.clone(), claim.id, prefix, have);
         let mut engine = service.stash.engine(job, &source).await?;
-        let task = Task { plan, range: (resume, end), held, names: &names };
+        let task = Task { plan, range: (resume.unwrap_or(first), end), held, names: &names };
         match task.work(service, &mut engine, &mut committer).await {
             Ok(report) => {
                 service.stash.keep(job, engine).await;

@@ -172,6 +172,13 @@ impl<'a> Desk<'a> {
     pub(crate) fn note_load(&mut self, r: usize, want: f64) {
         let (region, work_s) = (self.regions[r].name.clone(), self.regions[r].work_s);
         let have = self.have(r);
+        let pools = self.regions[r].pools.iter().map(|place| &self.view.pools[*place]);
+        let measured = pools.filter_map(|view| {
+            let m = view.measured?;
+            let pool = view.pool.id.clone();
+            Some(Reason::Measured { pool, rate: m.rate, promised: m.promised, chunks: m.chunks })
+        });
+        self.reasons.extend(measured);
         self.reasons.push(Reason::Load { region, work_s, have, want });
     }
 

@@ -14,6 +14,7 @@ fn job(n: u128, organisation: u128, weight: u32, ready_by: Option<i64>, chunks: 
         ready_by: ready_by.map(Moment),
         created: Moment(i64::try_from(n).unwrap()),
         focus_segment: 0,
+        held: false,
         waiting: (1..=chunks)
             .map(|c| WaitingChunk { chunk: c, position: i64::from(c), first_segment: Some(i64::from(c) * 8) })
             .collect(),
@@ -41,6 +42,13 @@ fn the_focused_minute_comes_before_what_lies_behind_it() {
     let focused = ActiveJob { focus_segment: 20, ..job(1, 100, 1, None, 4) };
     let chunks: Vec<i32> = order(&[focused], &BTreeMap::new(), 10).into_iter().map(|(_, c)| c).collect();
     assert_eq!(chunks, [3, 4, 1, 2]);
+}
+
+#[test]
+fn what_a_cap_holds_back_is_not_there() {
+    let held = ActiveJob { held: true, ..job(1, 100, 1, Some(1), 50) };
+    let free = job(2, 200, 1, None, 50);
+    assert_eq!(order(&[held, free.clone()], &BTreeMap::new(), 40), order(&[free], &BTreeMap::new(), 40));
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Notices {
         let read = |m: &aws_sdk_sqs::types::Message| {
             let count = m.attributes().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
             Some(Notice {
-                written: m.body().and_then(written),
+                written: m.body().and_then(written_objects),
                 receipt: Receipt(m.receipt_handle()?.to_owned()),
                 receive_count: count.and_then(|c| c.parse().ok()).unwrap_or(1),
             })
@@ -161,7 +161,8 @@ struct Object {
 }
 
 /// What a message says was written; `None` when it is no notice of S3.
-fn written(body: &str) -> Option<Vec<WrittenObject>> {
+#[must_use]
+pub fn written_objects(body: &str) -> Option<Vec<WrittenObject>> {
     let body = Some(body).filter(|body| body.len() <= MAX_NOTICE)?;
     let records = match serde_json::from_str(body).ok()? {
         Body::Records { records } => records,
@@ -196,7 +197,7 @@ mod tests {
     #[test]
     fn keys_are_decoded_as_forms_are() {
         let body = notice("ObjectCreated:CompleteMultipartUpload", "U19/Spiel+Gr%C3%B6%C3%9Fe%2B1%26x=%25.mp4", "");
-        let found = written(&body).unwrap();
+        let found = written_objects(&body).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!((found[0].bucket.as_str(), found[0].key.as_str()), ("matches", "U19/Spiel Größe+1&x=%.mp4"));
         assert_eq!((found[0].size, found[0].version.as_str()), (1024, "d41d"));
@@ -205,19 +206,19 @@ mod tests {
     #[test]
     fn the_sequencer_tells_writes_of_a_key_apart() {
         let body = notice("ObjectCreated:Put", "a.mp4", r#","sequencer":"0055AED6DCD90281E5""#);
-        assert_eq!(written(&body).unwrap()[0].version, "0055AED6DCD90281E5");
+        assert_eq!(written_objects(&body).unwrap()[0].version, "0055AED6DCD90281E5");
     }
 
     #[test]
     fn what_is_no_new_object_says_nothing_and_what_is_no_notice_is_told_apart() {
-        assert_eq!(written(&notice("ObjectRemoved:Delete", "a.mp4", "")), Some(vec![]));
+        assert_eq!(written_objects(&notice("ObjectRemoved:Delete", "a.mp4", "")), Some(vec![]));
         let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2014-10-13T15:57:02.089Z","Bucket":"b"}"#;
-        assert_eq!(written(test), Some(vec![]));
+        assert_eq!(written_objects(test), Some(vec![]));
         let large =
             format!("{}{}", notice("ObjectCreated:Put", "a.mp4", r#","sequencer":"1""#), " ".repeat(MAX_NOTICE));
-        assert_eq!(written(&large), None, "larger than any notice");
+        assert_eq!(written_objects(&large), None, "larger than any notice");
         for body in ["", "{}", "not JSON", r#"{"Event":"other"}"#, r#"{"v":1,"job":"x","chunk":0,"attempt":1}"#] {
-            assert_eq!(written(body), None, "{body}");
+            assert_eq!(written_objects(body), None, "{body}");
         }
     }
 }

@@ -107,7 +107,7 @@ impl Store {
         self.query(
             "insert into touchline.instances (id, region, pool, price_micros, slots)
              select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[])
-             on conflict (id) do update set ended_at = null where touchline.instances.ended_at is not null",
+             on conflict (id) do update set ended_at = null, settled_at = null where touchline.instances.ended_at is not null",
         )
         .bind(&ids)
         .bind(seen.iter().map(|i| i.region.as_str()).collect::<Vec<_>>())
@@ -117,8 +117,9 @@ impl Store {
         .execute(&mut *transaction)
         .await?;
         self.query(
-            "update touchline.instances i set ready_at = w.first
-             from (select instance, min(started_at) as first from touchline.workers where instance = any($1) group by 1) w
+            "update touchline.instances i set ready_at = w.first, slots = w.slots
+             from (select instance, min(started_at) as first, max(slots) as slots from touchline.workers
+                where instance = any($1) group by 1) w
              where i.id = w.instance and i.ready_at is null",
         )
         .bind(&ids)

@@ -70,7 +70,7 @@ struct Rendition {
 }
 
 impl Store {
-    /// Jobs that are not done, the earliest deadline first.
+    /// Jobs that are not done, the earliest deadline first. Of those that a cap holds back, only what is released counts.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -95,7 +95,9 @@ impl Store {
                 count(*) filter (where c.state <> 'done') as chunks,
                 count(*) filter (where c.state in ('waiting', 'queued')) as waiting,
                 min(c.not_before) filter (where c.state in ('waiting', 'queued')) as not_before
-             from touchline.jobs j join touchline.chunks c on c.job_id = j.id
+             from touchline.jobs j join touchline.organisations o on o.id = j.organisation_id
+             join touchline.chunks c on c.job_id = j.id and not (c.state = 'waiting'
+                and touchline.is_held(o.cap_micros, o.capped, o.capped_at, j.admitted_at))
              left join committed d on d.job_id = c.job_id and d.chunk = c.chunk
              where j.state in ('queued', 'planning', 'running')
              group by j.id having count(*) filter (where c.state in ('waiting', 'queued', 'running')) > 0
@@ -108,13 +110,16 @@ impl Store {
     }
 }
 
+/// What the plan's rate and renditions say that counts as work.
+pub(super) fn encoded(rate: serde_json::Value, renditions: serde_json::Value) -> Result<Encoded, StoreError> {
+    let renditions: Vec<Rendition> = read_json("jobs.plan", renditions)?;
+    let sizes = renditions.iter().filter(|r| r.encode.is_some()).map(|r| (r.width, r.height)).collect();
+    Ok(Encoded { rate: read_json("jobs.plan", rate)?, sizes })
+}
+
 fn open_job(row: Row) -> Result<OpenJob, StoreError> {
     let encoded = match (row.rate, row.renditions) {
-        (Some(rate), Some(renditions)) => {
-            let renditions: Vec<Rendition> = read_json("jobs.plan", renditions)?;
-            let sizes = renditions.iter().filter(|r| r.encode.is_some()).map(|r| (r.width, r.height)).collect();
-            Some(Encoded { rate: read_json("jobs.plan", rate)?, sizes })
-        }
+        (Some(rate), Some(renditions)) => Some(encoded(rate, renditions)?),
         _ => None,
     };
     let count = |n: i64| u32::try_from(n).unwrap_or(0);

@@ -1,0 +1,476 @@
+//! Random operations, on both stores.
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use fleet::failure::FailureCode;
+use fleet::plan::Backend;
+use fleet::queue::Message;
+use fleet::state::ChunkState;
+use fleet::store::jobs::NewJob;
+use fleet::store::publication::Publication;
+use fleet::store::rescue::Patience;
+use fleet::store::work::{AttemptId, Beat, Claimed, Completion, Ending, NewFile, NewPlan, Work};
+use fleet::store::workers::{NewWorker, WorkerBeat};
+use uuid::Uuid;
+
+use super::Both;
+use crate::fleet_processes::small_ladder;
+use crate::simulation::film::{Film, init_facts};
+use crate::simulation::memory::{self, Segment};
+use crate::simulation::objects::moment;
+
+const LEASE: Duration = Duration::from_secs(11);
+const LEASE_MS: i64 = 11_000;
+const PATIENCE: Patience = Patience { deaths: 3, tries: 3, resend_after: Duration::from_secs(15) };
+
+/// What was done, or how the two differ.
+type Told = Result<String, String>;
+
+/// Compares two answers.
+fn same(what: String, sql: &impl Debug, memory: &impl Debug) -> Told {
+    let (sql, memory) = (format!("{sql:?}"), format!("{memory:?}"));
+    if sql == memory {
+        Ok(format!("  {what} -> {sql}"))
+    } else {
+        Err(format!("{what}\n  Postgres {sql}\n  memory   {memory}"))
+    }
+}
+
+impl Both {
+    /// One operation.
+    pub(super) async fn step(&mut self) -> Told {
+        match self.random.u32(0..100) {
+            0..6 => self.submit().await,
+            6..18 => self.release().await,
+            18..32 => self.claim().await,
+            32..36 => self.heartbeat().await,
+            36..44 => self.store_plan().await,
+            44..62 => self.commit().await,
+            62..70 => self.complete().await,
+            70..73 => self.end_attempt().await,
+            73..77 => self.rescue().await,
+            77..80 => self.people().await,
+            80..84 => self.publication().await,
+            84..86 => self.retention().await,
+            86..88 => self.worker().await,
+            88..90 => self.region().await,
+            90..92 => self.device().await,
+            _ => {
+                let ms = self.random.i64(0..6) * self.random.i64(1..3_000);
+                self.advance(ms).await;
+                Ok(format!("  {ms} ms pass"))
+            }
+        }
+    }
+
+    fn job(&mut self) -> Uuid {
+        let ids: Vec<Uuid> = self.memory.jobs.keys().copied().collect();
+        if ids.is_empty() { Uuid::nil() } else { ids[self.random.usize(0..ids.len())] }
+    }
+
+    /// An attempt that somebody holds or held.
+    fn attempt(&mut self, wanted: impl Fn(&Work) -> bool) -> Option<AttemptId> {
+        let is_wanted = |id: &&AttemptId| {
+            let chunk = self.memory.jobs.get(&id.job).and_then(|j| j.chunks.get(&id.chunk));
+            chunk.is_some_and(|c| wanted(&c.work))
+        };
+        let found: Vec<AttemptId> = self.attempts.iter().filter(is_wanted).copied().collect();
+        // The last ones mostly still hold their leases.
+        let from = if self.random.bool() { found.len().saturating_sub(4) } else { 0 };
+        (!found.is_empty()).then(|| found[self.random.usize(from..found.len())])
+    }
+
+    async fn submit(&mut self) -> Told {
+        if self.memory.jobs.len() >= 12 {
+            return Ok(String::new());
+        }
+        let organisation = self.organisations[self.random.usize(0..2)];
+        let home = self.random.u32(0..2).to_string();
+        let new = NewJob {
+            organisation,
+            title: String::new(),
+            source: "/none".to_owned(),
+            ladder: small_ladder(),
+            upload: None,
+            encoder: "auto".to_owned(),
+            home_region: home.clone(),
+            ready_by: None,
+        };
+        let id = self.sql.submit(&new).await.map_err(|e| e.to_string())?;
+        self.memory.submit(id, organisation, &home, false);
+        Ok(format!("  submit {id}"))
+    }
+
+    async fn release(&mut self) -> Told {
+        let limit = self.random.u32(1..12);
+        let there = self.sql.candidates(limit, PATIENCE).await.map_err(|e| e.to_string())?;
+        let here = self.memory.candidates(limit, PATIENCE);
+        same(format!("candidates {limit}"), &there, &here)?;
+        let mut chosen: Vec<_> = there.into_iter().map(|c| (c, self.random.u32(0..2).to_string())).collect();
+        if let Some((stale, _)) = chosen.first_mut().filter(|_| self.random.u32(0..6) == 0) {
+            stale.attempt -= 1;
+        }
+        let there = self.sql.release(&chosen).await.map_err(|e| e.to_string())?;
+        same(format!("release {}", chosen.len()), &there, &self.memory.release(&chosen))
+    }
+
+    async fn claim(&mut self) -> Told {
+        let mut queued: Vec<Message> = Vec::new();
+        for (job, row) in &self.memory.jobs {
+            let open = row.chunks.iter().filter(|(_, c)| matches!(c.state, ChunkState::Queued | ChunkState::Running));
+            queued.extend(open.map(|(n, c)| Message::new(*job, *n, c.attempt)));
+        }
+        if queued.is_empty() || self.workers.is_empty() {
+            return Ok(String::new());
+        }
+        let mut message = queued[self.random.usize(0..queued.len())];
+        message.attempt -= i32::from(self.random.u32(0..8) == 0);
+        let (worker, region) = self.workers[self.random.usize(0..self.workers.len())].clone();
+        let backends = ["x264".to_owned()];
+        let there = self.sql.claim(&message, worker, &region, &backends, LEASE).await.map_err(|e| e.to_string())?;
+        let there = match there {
+            Claimed::Ours(claim) => Some((claim.id, claim.work, claim.generation, claim.plan.is_some())),
+            Claimed::Stale | Claimed::OtherBackend => None,
+        };
+        let here = match self.memory.claim(message, worker, LEASE_MS) {
+            memory::Claimed::Ours(task) => Some((task.id, task.work, task.generation, task.plan.is_some())),
+            memory::Claimed::Stale => None,
+        };
+        self.attempts.extend(there.iter().map(|(id, ..)| *id));
+        same(format!("claim {message:?}"), &there, &here)
+    }
+
+    async fn heartbeat(&mut self) -> Told {
+        let Some(id) = self.attempt(|_| true) else { return Ok(String::new()) };
+        // Now and then under the name of another worker.
+        let other = self.workers[self.random.usize(0..self.workers.len())].0;
+        let worker = if self.random.u32(0..6) == 0 { other } else { id.worker };
+        let beats = [Beat { id: AttemptId { worker, ..id }, progress: self.random.u64(0..900) }];
+        let there = self.sql.heartbeat(worker, &beats, LEASE).await.map_err(|e| e.to_string())?;
+        same(format!("heartbeat {beats:?}"), &there, &self.memory.heartbeat(worker, &beats, LEASE_MS))
+    }
+
+    async fn store_plan(&mut self) -> Told {
+        let Some(id) = self.attempt(|w| *w == Work::Plan) else { return Ok(String::new()) };
+        let film = Film::draw(&mut self.random);
+        let row = film.row();
+        let new = NewPlan {
+            plan: &film.plan,
+            backend: Backend::X264,
+            source_identity: "x",
+            warnings: &[],
+            chunks: &row.chunks,
+            source_bytes: 9,
+        };
+        let there = self.sql.store_plan(id, &new).await.map_err(|e| e.to_string())?;
+        same(format!("store_plan {id:?}"), &there, &self.memory.store_plan(id, row.clone()))
+    }
+
+    async fn commit(&mut self) -> Told {
+        let Some(id) = self.attempt(|w| *w != Work::Plan) else { return Ok(String::new()) };
+        let Some(job) = self.memory.jobs.get(&id.job) else { return Ok(String::new()) };
+        let Some((plan, chunk)) = job.plan.clone().zip(job.chunks.get(&id.chunk).cloned()) else {
+            return Ok(String::new());
+        };
+        let (names, first) = match &chunk.work {
+            Work::Audio { rendition } => (vec![rendition.clone()], 0),
+            Work::Video { first, .. } => (plan.videos, *first),
+            Work::Plan | Work::Clip => return Ok(String::new()),
+        };
+        let name = names[self.random.usize(0..names.len())].clone();
+        if self.random.u32(0..5) == 0 {
+            let uri = format!("init_{}.mp4", self.random.u32(0..2));
+            let there = self.sql.commit_init(id, &name, &uri, &init_facts(false)).await.map_err(|e| e.to_string())?;
+            return same(format!("commit_init {id:?} {name}"), &there, &self.memory.commit_init(id, &name, &uri));
+        }
+        let index = first + self.random.u64(0..3);
+        let uri = fleet::keys::segment(index, id.attempt);
+        let (first, count) = (index * 150, 150);
+        let facts = serde_json::json!({});
+        let file = NewFile { rendition: &name, index, uri: &uri, bytes: 9, first, count, seconds: 6.0, facts };
+        let there = self.sql.commit_file(id, &file).await.map_err(|e| e.to_string())?;
+        let row =
+            Segment { chunk: id.chunk, attempt: id.attempt, uri: uri.clone(), bytes: 9, first, count, committed_at: 0 };
+        same(format!("commit {id:?} {name} {index}"), &there, &self.memory.commit_segment(id, &name, index, row))
+    }
+
+    async fn complete(&mut self) -> Told {
+        let Some(id) = self.attempt(|w| *w != Work::Plan) else { return Ok(String::new()) };
+        let Some(job) = self.memory.jobs.get(&id.job) else { return Ok(String::new()) };
+        let names = job.plan.as_ref().map(|p| p.videos.clone()).unwrap_or_default();
+        let work = job.chunks.get(&id.chunk).map(|c| c.work.clone());
+        let made = self.random.u64(0..900);
+        let strict = self.random.bool();
+        let done = match &work {
+            Some(Work::Video { first, end }) => Completion {
+                segments: strict.then(|| (names, *first, end.unwrap_or(first + 1))),
+                made,
+                source_end: end.is_none().then_some(first * 150 + 150),
+                damaged: self.random.u64(0..2),
+                ..Completion::default()
+            },
+            Some(Work::Audio { rendition }) => {
+                Completion { made, ended_rendition: Some(rendition), ..Completion::default() }
+            }
+            _ => return Ok(String::new()),
+        };
+        let asked: Vec<String> = done.segments.iter().flat_map(|(names, ..)| names.clone()).collect();
+        let there = self.sql.committed(id.job, 0, Some(3), &asked).await.map_err(|e| e.to_string())?;
+        same(format!("committed {}", id.job), &there, &self.memory.committed(id.job, 0, Some(3), &asked))?;
+        let there = self.sql.complete(id, &done).await.map_err(|e| e.to_string())?;
+        same(format!("complete {id:?}"), &there, &self.memory.complete(id, &done))
+    }
+
+    async fn end_attempt(&mut self) -> Told {
+        let Some(id) = self.attempt(|_| true) else { return Ok(String::new()) };
+        let message = String::new();
+        let ending = match self.random.u32(0..4) {
+            0 => Ending::HandedBack,
+            1 => Ending::GaveUp { code: FailureCode::CopyImpossible, message },
+            _ => Ending::TryAgain { code: FailureCode::OutputFailed, message, after: Duration::from_millis(1_500) },
+        };
+        let there = self.sql.end_attempt(id, 7, &ending).await.map_err(|e| e.to_string())?;
+        same(format!("end {id:?} {ending:?}"), &there, &self.memory.end_attempt(id, 7, &ending))
+    }
+
+    async fn rescue(&mut self) -> Told {
+        match self.random.u32(0..6) {
+            0 | 1 => {
+                let there = self.sql.take_back_lost(200).await.map_err(|e| e.to_string())?;
+                let mut there: Vec<_> =
+                    there.into_iter().map(|l| (l.job, l.chunk, l.attempt, l.worker, l.deaths)).collect();
+                let here = self.memory.take_back_lost();
+                let mut here: Vec<_> =
+                    here.into_iter().map(|l| (l.job, l.chunk, l.attempt, l.worker, l.deaths)).collect();
+                there.sort_unstable();
+                here.sort_unstable();
+                same("take_back_lost".to_owned(), &there, &here)
+            }
+            2 => {
+                let there = self.sql.resend(PATIENCE).await.map_err(|e| e.to_string())?;
+                same("resend".to_owned(), &there, &self.memory.resend(PATIENCE))
+            }
+            3 => {
+                let region = self.random.u32(0..2).to_string();
+                let there = self.sql.recall(&region).await.map_err(|e| e.to_string())?;
+                same(format!("recall {region}"), &there, &self.memory.recall(&region))
+            }
+            4 => {
+                let there = self.sql.given_up(PATIENCE).await.map_err(|e| e.to_string())?;
+                let there: Vec<_> = there.into_iter().map(|g| (g.job, g.chunk, g.code)).collect();
+                same("given_up".to_owned(), &there, &self.memory.given_up(PATIENCE))
+            }
+            _ => {
+                let job = self.job();
+                let there = self.sql.replan_without_copy(job).await.map_err(|e| e.to_string())?;
+                same(format!("replan {job}"), &Some(there), &self.memory.replan_without_copy(job))
+            }
+        }
+    }
+
+    async fn people(&mut self) -> Told {
+        let job = self.job();
+        if job.is_nil() {
+            return Ok(String::new());
+        }
+        match self.random.u32(0..4) {
+            0 => {
+                let there = self.sql.cancel(job).await;
+                same(format!("cancel {job}"), &there.ok(), &self.memory.cancel(job).ok())
+            }
+            1 => {
+                let there = self.sql.fail(job, FailureCode::NotMedia, "").await.map_err(|e| e.to_string())?;
+                same(format!("fail {job}"), &there, &self.memory.fail(job, FailureCode::NotMedia))
+            }
+            2 => {
+                let there = self.sql.retry(job).await;
+                same(format!("retry {job}"), &there.ok(), &self.memory.retry(job).ok())
+            }
+            _ => {
+                // Six seconds are a segment.
+                let there = self.sql.focus(job, 13.0).await;
+                same(format!("focus {job}"), &there.ok(), &self.memory.focus(job, 2).ok())
+            }
+        }
+    }
+
+    async fn publication(&mut self) -> Told {
+        let there = self.sql.begin_publishing().await.map_err(|e| e.to_string())?;
+        same("begin_publishing".to_owned(), &there, &self.memory.begin_publishing())?;
+        let there = self.sql.growth().await.map_err(|e| e.to_string())?;
+        same("growth".to_owned(), &there, &self.memory.growth())?;
+        let (job, generation) = (self.job(), self.random.i32(1..3));
+        if job.is_nil() {
+            return Ok(String::new());
+        }
+        self.locks += 1;
+        let there = self.sql.lock_publication(job, generation).await.map_err(|e| e.to_string())?;
+        let here = self.memory.lock_publication(job, generation, self.locks);
+        let (Some(there), Some(here)) = (there, here.clone()) else {
+            return same(format!("lock {job}"), &false, &here.is_some());
+        };
+        let listed = self.random.u64(0..4);
+        match self.random.u32(0..4) {
+            0 => {
+                let relocked = there.promise(listed).await.map_err(|e| e.to_string())?;
+                same(format!("promise {job}"), &Ok::<(), ()>(()), &self.memory.promise(&here, listed).map_err(|_| ()))?;
+                same("relock".to_owned(), &relocked.is_some(), &true)
+            }
+            1 => {
+                let ms = listed * 6_000;
+                there.grown(listed, ms).await.map_err(|e| e.to_string())?;
+                same(format!("grown {job}"), &Ok::<(), ()>(()), &self.memory.grown(&here, listed, ms).map_err(|_| ()))
+            }
+            _ => {
+                let done = Publication {
+                    summary: serde_json::json!({}),
+                    duration_ms: 6_000,
+                    warnings: Vec::new(),
+                    bytes: 9,
+                    segments: 1,
+                };
+                let there = there.publish(&done).await.map_err(|e| e.to_string())?;
+                same(
+                    format!("publish {job}"),
+                    &Ok::<bool, ()>(there),
+                    &self.memory.publish(&here, 6_000).map_err(|_| ()),
+                )
+            }
+        }
+    }
+
+    async fn retention(&mut self) -> Told {
+        let there = self.sql.unswept(Duration::from_secs(5), 100).await.map_err(|e| e.to_string())?;
+        let here = self.memory.unswept(5_000);
+        let text =
+            |id: Uuid, generation: i32, at: time::OffsetDateTime, done: bool| format!("{id} {generation} {at} {done}");
+        let mut said: Vec<_> = there.iter().map(|u| text(u.id, u.generation, u.finished_at, u.succeeded)).collect();
+        let mut told: Vec<_> =
+            here.iter().map(|u| text(u.job, u.generation, moment(u.finished_at), u.succeeded)).collect();
+        said.sort_unstable();
+        told.sort_unstable();
+        same("unswept".to_owned(), &said, &told)?;
+        let Some((there, here)) = there.first().and_then(|t| Some((t, here.iter().find(|h| h.job == t.id)?))) else {
+            return Ok(String::new());
+        };
+        let mut files = self.sql.files_of_ended(there).await.map_err(|e| e.to_string())?;
+        let mut known = self.memory.files_of_ended(here);
+        files.iter_mut().chain(&mut known).for_each(|f| f.sort_unstable());
+        self.sql.mark_swept(there.id).await.map_err(|e| e.to_string())?;
+        let told = same(format!("files of {}", here.job), &files, &known);
+        let job = here.job;
+        self.memory.mark_swept(job);
+        told
+    }
+
+    async fn worker(&mut self) -> Told {
+        if self.workers.len() < 4 {
+            let (id, region) = (Uuid::now_v7(), self.random.u32(0..2).to_string());
+            let device = format!("device-{region}");
+            let new = NewWorker {
+                id,
+                region: region.clone(),
+                pool: String::new(),
+                instance: String::new(),
+                host: String::new(),
+                device: device.clone(),
+                version: String::new(),
+                backends: vec!["x264".to_owned()],
+                slots: 2,
+            };
+            self.sql.register_worker(&new).await.map_err(|e| e.to_string())?;
+            self.memory.register_worker(id, &region, &device, 2);
+            self.workers.push((id, region));
+        }
+        let id = self.workers[self.random.usize(0..self.workers.len())].0;
+        match self.random.u32(0..4) {
+            0 => {
+                self.sql.worker_gone(id).await.map_err(|e| e.to_string())?;
+                self.memory.worker_gone(id);
+                Ok(format!("  {id} is gone"))
+            }
+            1 => {
+                let there = self.sql.bury_silent_workers(LEASE).await.map_err(|e| e.to_string())?;
+                same("bury".to_owned(), &there, &self.memory.bury_silent_workers(LEASE_MS))
+            }
+            2 => {
+                let there = self.sql.drain_worker(id).await.map_err(|e| e.to_string())?;
+                same(format!("drain {id}"), &there, &self.memory.drain_worker(id))
+            }
+            _ => {
+                let draining = self.random.bool();
+                let beat = WorkerBeat { busy: 0, draining, gpu: None };
+                let there = self.sql.worker_beat(id, &beat).await.map_err(|e| e.to_string())?;
+                same(format!("beat {id}"), &there.is_some(), &self.memory.worker_beat(id, draining))
+            }
+        }
+    }
+
+    async fn region(&mut self) -> Told {
+        let region = self.random.u32(0..2).to_string();
+        let failure = self.random.bool().then_some("no answer");
+        let there = self.sql.note_region(&region, failure).await.map_err(|e| e.to_string())?;
+        let here = self.memory.note_region(&region, failure);
+        same(format!("note {region}"), &there, &crate::simulation::world::seconds(here))?;
+        let healthy = self.random.bool();
+        let there = self.sql.set_region_health(&region, healthy).await.map_err(|e| e.to_string())?;
+        same(format!("health {region} {healthy}"), &there, &self.memory.set_region_health(&region, healthy))?;
+        let there = self.sql.unhealthy_regions().await.map_err(|e| e.to_string())?;
+        let there: Vec<String> = there.into_iter().map(|(name, _)| name).collect();
+        same("unhealthy".to_owned(), &there, &self.memory.unhealthy_regions())?;
+        let mut there = self.sql.silent_regions(Duration::from_secs(8)).await.map_err(|e| e.to_string())?;
+        there.sort_unstable();
+        same("silent".to_owned(), &there, &self.memory.silent_regions(8_000))?;
+        let mut there = self.sql.recovered_regions(8.0).await.map_err(|e| e.to_string())?;
+        there.sort_unstable();
+        same("recovered".to_owned(), &there, &self.memory.recovered_regions(8_000))?;
+        let there = self.sql.region_loads(11.0).await.map_err(|e| e.to_string())?;
+        same("loads".to_owned(), &there, &self.memory.region_loads(LEASE_MS))?;
+        self.relay(&region).await
+    }
+
+    async fn relay(&mut self, region: &str) -> Told {
+        if self.random.u32(0..4) == 0 {
+            let there = self.sql.clear_outbox(region).await.map_err(|e| e.to_string())?;
+            return same(format!("clear {region}"), &there, &self.memory.clear_outbox(region));
+        }
+        let accepted = self.random.bool();
+        let mut there = Vec::new();
+        let send = async |messages: &[Message]| {
+            there = messages.iter().map(|m| (m.job, m.chunk, m.attempt)).collect();
+            Ok::<_, fleet::store::StoreError>(if accepted { (0..messages.len()).collect() } else { Vec::new() })
+        };
+        self.sql.relay(region, 3, send).await.map_err(|e| e.to_string())?;
+        let rows = self.memory.take_outbox(region, 3);
+        let mut here: Vec<_> = rows.iter().map(|r| (r.message.job, r.message.chunk, r.message.attempt)).collect();
+        if accepted {
+            let ids: Vec<i64> = rows.iter().map(|r| r.id).collect();
+            self.memory.delete_outbox(&ids);
+        }
+        there.sort_unstable();
+        here.sort_unstable();
+        same(format!("relay {region} {accepted}"), &there, &here)
+    }
+
+    async fn device(&mut self) -> Told {
+        let name = format!("device-{}", self.random.u32(0..2));
+        match self.random.u32(0..5) {
+            0 | 1 => {
+                let there = self.sql.device_checked(&name).await.map_err(|e| e.to_string())?;
+                same(format!("checked {name}"), &there, &self.memory.device_checked(&name))
+            }
+            2 => {
+                let there = self.sql.trust_device(&name).await.map_err(|e| e.to_string())?;
+                same(format!("trust {name}"), &there, &self.memory.trust_device(&name))
+            }
+            _ => {
+                self.sql.quarantine(&name, "").await.map_err(|e| e.to_string())?;
+                self.memory.quarantine(&name);
+                let there = self.sql.withdraw_suspect().await.map_err(|e| e.to_string())?;
+                let there = there.map(|w| (w.device, w.segments));
+                same(format!("withdraw {name}"), &Some(there), &self.memory.withdraw_suspect())
+            }
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! What is true when faults have ended and the fleet had time: every job has ended, and nothing is left.
+
+use std::collections::BTreeSet;
+
+use fleet::keys;
+use fleet::state::JobState;
+
+use crate::simulation::NO_WRITER;
+use crate::simulation::faults::FEWEST;
+use crate::simulation::memory::Ms;
+use crate::simulation::world::{Sim, World};
+
+/// How long the last job may take after the last fault: a message is sent again after 4 minutes at most.
+const BOUND: Ms = 600_000;
+/// How long the rest may take: the sweep has to come.
+const REST: Ms = NO_WRITER + 90_000;
+
+/// Waits for the end and judges it.
+pub(in crate::simulation) async fn judge(sim: Sim) {
+    while sim.world().weather.foul || sim.world().weather.total() < FEWEST {
+        sim.sleep(500).await;
+    }
+    let fair = sim.world().now;
+    while sim.world().waits_for_a_job(fair) {
+        sim.sleep(1_000).await;
+    }
+    let ended = sim.world().now;
+    while sim.world().waits_for_the_rest(ended) {
+        sim.sleep(2_000).await;
+    }
+    sim.world().over = true;
+}
+
+impl World {
+    fn waits_for_a_job(&mut self, fair: Ms) -> bool {
+        let open = self.store.jobs.iter().find(|(_, j)| !j.state.is_final()).map(|(id, j)| (*id, j.state));
+        let Some((id, state)) = open else { return false };
+        if self.now > fair + BOUND {
+            self.broken(|| format!("job {id} is {state} {} s after the last fault", BOUND / 1000));
+        }
+        true
+    }
+
+    fn waits_for_the_rest(&mut self, ended: Ms) -> bool {
+        let Some(what) = self.rest() else { return false };
+        if self.now > ended + REST {
+            self.broken(|| what);
+        }
+        true
+    }
+
+    /// What is left that should not be.
+    fn rest(&self) -> Option<String> {
+        if let Some((id, _)) = self.store.outbox.iter().next() {
+            return Some(format!("message {id} is still in the outbox"));
+        }
+        if let Some((region, queue)) = self.queues.iter().enumerate().find(|(_, q)| q.len() > 0) {
+            return Some(format!("{} message(s) are still in the queue of region {region}", queue.len()));
+        }
+        for (id, job) in &self.store.jobs {
+            let prefix = keys::job_prefix(job.organisation, *id, job.generation);
+            let master = self.objects.all.contains_key(&format!("{prefix}{}", keys::MASTER));
+            if job.state == JobState::Succeeded && !master {
+                return Some(format!("job {id} has succeeded, without a master playlist"));
+            }
+            if self.orphans_after < NO_WRITER {
+                continue;
+            }
+            let segments = job.segments.iter().map(|((name, _), s)| format!("{prefix}{name}/{}", s.uri));
+            let inits =
+                job.renditions.iter().filter_map(|(name, r)| Some(format!("{prefix}{name}/{}", r.init.as_ref()?)));
+            let rows: BTreeSet<String> = segments.chain(inits).collect();
+            let root = keys::job_prefix(job.organisation, *id, 1);
+            let of_job = self.objects.all.keys().skip_while(|k| **k < root).take_while(|k| k.starts_with(&root));
+            if let Some(orphan) = of_job.filter(|k| k.ends_with(".m4s")).find(|k| !rows.contains(*k)) {
+                return Some(format!("job {id} is {} and swept; {orphan} is left, which nothing names", job.state));
+            }
+        }
+        None
+    }
+}
