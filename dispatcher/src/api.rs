@@ -11,6 +11,7 @@ pub mod clips;
 pub mod downloads;
 pub mod events;
 pub mod fleet_view;
+mod focused;
 mod idempotency;
 mod inbox;
 mod input;
@@ -187,6 +188,8 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// All routes: the interface, playback, health, pages.
 pub fn routes(api: Shared) -> Router {
     let (guarded, open, document) = version_1();
+    let sources = plain_stores(&api.config);
+    let sources: Vec<&str> = sources.iter().map(String::as_str).chain(["https:"]).collect();
     let document: Arc<str> = document.to_json().unwrap_or_default().into();
     let guarded = guarded
         .layer(middleware::from_fn_with_state(api.clone(), idempotency::once))
@@ -217,7 +220,24 @@ pub fn routes(api: Shared) -> Router {
         .layer(cors(&api.config))
         .layer(middleware::from_fn(answer::name_and_log))
         .with_state(api)
-        .merge(crate::pages::routes())
+        .merge(crate::pages::routes_reaching(&sources))
+}
+
+/// Origins of stores that are reached without encryption, as on one machine or in a network of one's own: the pages may
+/// fetch media from there and send uploads there.
+fn plain_stores(config: &Config) -> Vec<String> {
+    let endpoints = config.buckets.iter().filter_map(|bucket| bucket.endpoint.as_deref());
+    let from_environment =
+        ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"].map(|name| std::env::var(name).unwrap_or_default());
+    let mut origins: Vec<String> = endpoints
+        .chain(from_environment.iter().map(String::as_str))
+        .filter_map(|endpoint| url::Url::parse(endpoint).ok())
+        .filter(|endpoint| endpoint.scheme() == "http")
+        .map(|endpoint| endpoint.origin().ascii_serialization())
+        .collect();
+    origins.sort();
+    origins.dedup();
+    origins
 }
 
 /// Pages of these origins may call the interface. Keys travel in a header, never in a cookie, so nothing is sent along

@@ -26,11 +26,6 @@ const ASSETS: &str = "assets/";
 /// What the pages do not need, they may not use.
 const PERMISSIONS: &str = "camera=(), geolocation=(), microphone=(), payment=(), usb=()";
 
-/// The routes, for media and uploads on this origin or anywhere behind HTTPS.
-pub fn routes() -> Router {
-    routes_reaching(&["https:"])
-}
-
 /// The routes, where `sources` are the CSP sources besides this origin that hold media and take uploads: a store's
 /// `http://127.0.0.1:4566`, or `https:` for all that is encrypted.
 pub fn routes_reaching(sources: &[&str]) -> Router {
@@ -149,7 +144,7 @@ mod tests {
         if let Some(etag) = known {
             request = request.header(header::IF_NONE_MATCH, etag);
         }
-        let response = routes().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        let response = routes_reaching(&["https:"]).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
         let (parts, body) = response.into_parts();
         let bytes = axum::body::to_bytes(body, 4 << 20).await.unwrap();
         (parts.status, parts.headers, String::from_utf8_lossy(&bytes).into_owned())
@@ -205,6 +200,18 @@ mod tests {
         }
         assert!(!index.contains("<style") && !index.contains(" style="), "{index}");
         assert_eq!(headers[header::X_CONTENT_TYPE_OPTIONS], "nosniff");
+    }
+
+    #[tokio::test]
+    async fn a_store_without_encryption_is_reached_when_it_is_named_and_no_other_is() {
+        let pages = routes_reaching(&["http://127.0.0.1:4566", "https:"]);
+        let response = pages.oneshot(Request::get("/").body(Body::empty()).unwrap()).await.unwrap();
+        let policy = response.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap().to_owned();
+        for directive in ["connect-src 'self'", "img-src 'self'", "media-src 'self' blob:"] {
+            assert!(policy.contains(&format!("{directive} http://127.0.0.1:4566 https:")), "{policy}");
+        }
+        let (_, headers, _) = ask("/", None).await;
+        assert!(!headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap().contains("http:"));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use crate::dispatch::DispatchError;
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Rows of ended jobs: 30 days. What was published stays.
+    /// Rows of ended jobs, and events of no job: 30 days. What was published stays.
     pub rows: Duration,
     /// Objects that lost attempts left: a day after the job ended, when no writer of it can be alive.
     pub orphans: Duration,
@@ -44,6 +44,8 @@ pub struct Swept {
     pub uploads: u64,
     /// Deliveries of webhooks.
     pub deliveries: u64,
+    /// Events of no job.
+    pub events: u64,
 }
 
 /// Deletes what is kept no longer.
@@ -61,12 +63,13 @@ pub async fn sweep_once(
         swept.objects += sweep_job(store, objects, &job).await?;
     }
     swept.jobs = store.delete_old_jobs(retention.rows, 500).await?;
+    swept.events = store.delete_old_events(retention.rows, 10_000).await?;
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
     store.prune_capacity(retention.decisions).await?;
     swept.uploads = objects.abort_stale_uploads(retention.uploads).await?;
     swept.deliveries = store.delete_old_deliveries(retention.deliveries, 10_000).await?;
     if swept != Swept::default() {
-        tracing::info!(swept.jobs, swept.objects, swept.uploads, swept.deliveries, "swept");
+        tracing::info!(swept.jobs, swept.objects, swept.uploads, swept.deliveries, swept.events, "swept");
     }
     Ok(swept)
 }

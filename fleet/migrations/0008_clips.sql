@@ -28,3 +28,8 @@ begin
         create policy worker on touchline.clips for select to touchline_worker using (true);
     end if;
 end $$;
+
+-- ---- retention ----
+
+-- Events of no job (uploads) are swept by their age.
+create index events_without_job on touchline.events (at) where job_id is null;

@@ -333,6 +333,19 @@ mod tests {
         assert!(problems.len() >= 3, "{problems:?}");
     }
 
+    #[tokio::test]
+    async fn a_file_larger_than_any_configuration_is_not_read() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let padded = |length: u64| format!("{SMALL}#{}", "x".repeat(usize::try_from(length).unwrap()));
+        std::fs::write(file.path(), padded(1000)).unwrap();
+        assert!(Config::read(file.path()).is_ok());
+        std::fs::write(file.path(), padded(MAX_FILE_BYTES)).unwrap();
+        let name = file.path().to_str().unwrap();
+        for error in [Config::read(file.path()).unwrap_err(), Config::load(name).await.unwrap_err()] {
+            assert!(error.problems[0].contains("larger"), "{error}");
+        }
+    }
+
     #[test]
     fn unknown_keys_are_refused() {
         assert!(Config::parse("test", &format!("colour = 'red'\n{SMALL}")).is_err());

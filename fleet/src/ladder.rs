@@ -233,6 +233,13 @@ renditions:
 ";
 
     #[test]
+    fn a_text_larger_than_any_ladder_is_not_read() {
+        let padded = |length: usize| format!("{GOOD}#{}", "x".repeat(length - GOOD.len() - 1));
+        assert!(Ladder::from_yaml("test", &padded(MAX_FILE_BYTES)).is_ok());
+        assert!(Ladder::from_yaml("test", &padded(MAX_FILE_BYTES + 1)).is_err());
+    }
+
+    #[test]
     fn defaults_are_two_second_gops_in_six_second_segments_at_most_sixty_frames() {
         let ladder = Ladder::from_yaml("test", GOOD).unwrap();
         assert_eq!((ladder.gop_seconds, ladder.segment_gops, ladder.max_frame_rate), (2.0, 3, 60));

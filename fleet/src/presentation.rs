@@ -193,6 +193,16 @@ pub fn growing_playlist(plan: &JobPlan, track: &GrowingTrack, ended: bool) -> Me
     playlist
 }
 
+/// The EVENT playlist of a rendition's later part that grows, as seen from `base` (with its closing slash).
+#[must_use]
+pub fn growing_part(plan: &JobPlan, track: &GrowingTrack, base: &str, ended: bool) -> MediaPlaylist {
+    let mut part = clip_playlist(track, base);
+    part.playlist_type = Some(PlaylistType::Event);
+    part.target_duration = growing_target(plan);
+    part.ended = ended;
+    part
+}
+
 /// Target duration in seconds of the growing playlists: that of the longest segment the plan can yield.
 #[must_use]
 pub fn growing_target(plan: &JobPlan) -> u32 {

@@ -19,6 +19,12 @@ pub use sqs::{EventQueue, Notice, Notices, SqsQueue, WrittenObject, ensure_queue
 /// Version of [`Message`].
 pub const MESSAGE_VERSION: u32 = 1;
 
+/// Largest body of a message that is read, in bytes; one of this version has 110.
+const MAX_MESSAGE: usize = 1 << 10;
+
+/// Largest notice of another service that is read, in bytes: what SQS, `EventBridge` and S3 say at once.
+pub const MAX_NOTICE: usize = 256 << 10;
+
 /// Messages that one call sends, receives, extends or deletes at most, as in SQS.
 pub const MAX_BATCH: usize = 10;
 
@@ -41,6 +47,12 @@ impl Message {
     #[must_use]
     pub const fn new(job: Uuid, chunk: i32, attempt: i32) -> Self {
         Self { v: MESSAGE_VERSION, job, chunk, attempt }
+    }
+
+    /// Reads a body; `None` when it is no message of this version.
+    fn of(body: &str) -> Option<Self> {
+        let body = Some(body).filter(|body| body.len() <= MAX_MESSAGE)?;
+        serde_json::from_str(body).ok().filter(|message: &Self| message.v == MESSAGE_VERSION)
     }
 }
 
@@ -127,4 +139,19 @@ pub trait Queue: Send + Sync + Debug {
 
     /// The queue where messages end that were received too often; `None` when there is none.
     fn dead_letters(&self) -> Option<&dyn Queue>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_larger_than_any_message_is_not_read() {
+        let message = Message::new(Uuid::nil(), 1, 2);
+        let body = serde_json::to_string(&message).unwrap();
+        let padded = |length: usize| format!("{body}{}", " ".repeat(length - body.len()));
+        assert_eq!(Message::of(&padded(MAX_MESSAGE)), Some(message));
+        assert_eq!(Message::of(&padded(MAX_MESSAGE + 1)), None);
+        assert_eq!(Message::of(&body.replace("\"v\":1", "\"v\":2")), None);
+    }
 }

@@ -26,6 +26,8 @@ mod cut_off;
 mod fairness;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
+#[path = "stories/focused.rs"]
+mod focused;
 #[path = "stories/guard.rs"]
 mod guard;
 #[path = "stories/hostile.rs"]

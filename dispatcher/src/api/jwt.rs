@@ -20,6 +20,8 @@ const FRESH: Duration = Duration::from_secs(600);
 const AT_MOST_EVERY: Duration = Duration::from_secs(10);
 /// Longest token, in bytes.
 const MAX_TOKEN: usize = 8192;
+/// Largest key set that is read, in bytes; one has a few keys of a kilobyte.
+const MAX_KEYS: usize = 256 << 10;
 
 /// What a token says.
 #[derive(Clone, Debug)]
@@ -100,11 +102,32 @@ impl Tokens {
         DecodingKey::from_jwk(jwk).map_err(|_| Problem::unauthorized("The token's key is of a kind not accepted here."))
     }
 
-    async fn fetch(&self) -> Result<JwkSet, reqwest::Error> {
+    async fn fetch(&self) -> Result<JwkSet, BadKeySet> {
         let url = self.config.jwks_url.clone().unwrap_or_default();
-        let answer = self.client.get(url).timeout(Duration::from_secs(5)).send().await?.error_for_status()?;
-        answer.json().await
+        let mut answer = self.client.get(url).timeout(Duration::from_secs(5)).send().await?.error_for_status()?;
+        let mut text = Vec::new();
+        while let Some(piece) = answer.chunk().await? {
+            if text.len() + piece.len() > MAX_KEYS {
+                return Err(BadKeySet::TooLarge);
+            }
+            text.extend_from_slice(&piece);
+        }
+        Ok(serde_json::from_slice(&text)?)
     }
+}
+
+/// Why a platform's keys are not known.
+#[derive(Debug, thiserror::Error)]
+enum BadKeySet {
+    /// Nobody answered as they should.
+    #[error("{0}")]
+    Unreachable(#[from] reqwest::Error),
+    /// It is larger than any.
+    #[error("the key set is larger than {MAX_KEYS} bytes")]
+    TooLarge,
+    /// It is none.
+    #[error("not a key set: {0}")]
+    NotKeys(#[from] serde_json::Error),
 }
 
 #[cfg(test)]
@@ -165,5 +188,25 @@ mod tests {
         ] {
             assert!(tokens.check(&token).await.is_err(), "{why}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_key_set_larger_than_any_is_not_read_and_a_token_longer_than_any_is_refused() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let padding = |length: usize| format!("{{\"keys\": []}}{}", " ".repeat(length));
+        let routes = axum::Router::new()
+            .route("/small", axum::routing::get(async move || padding(10)))
+            .route("/large", axum::routing::get(async move || padding(MAX_KEYS)));
+        let server = tokio::spawn(async move { axum::serve(listener, routes).await });
+        let tokens = |path: &str| {
+            let jwks_url = Some(format!("http://{address}{path}"));
+            Tokens::new(JwtConfig { secret: None, jwks_url, ..tokens().config }, reqwest::Client::new()).unwrap()
+        };
+        assert!(tokens("/small").fetch().await.unwrap().keys.is_empty());
+        assert!(matches!(tokens("/large").fetch().await, Err(BadKeySet::TooLarge)));
+        server.abort();
+        let long = token(Algorithm::HS256, SECRET, &json!({ "sub": "x".repeat(MAX_TOKEN) }));
+        assert!(super::tests::tokens().check(&long).await.is_err());
     }
 }

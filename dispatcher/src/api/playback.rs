@@ -11,15 +11,17 @@ use axum::{Json, Router};
 use fleet::keys;
 use fleet::state::JobState;
 use fleet::store::jobs::JobRow;
+use fleet::timeline::PRESENTATION_DELAY_MS;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 use uuid::Uuid;
 
 use super::caller::Caller;
-use super::input::{Input, Place};
+use super::focused::Asked;
+use super::input::{Ask, Input, Place};
 use super::jobs::{Rate, rate};
 use super::problem::Problem;
 use super::scope::Scope;
@@ -31,6 +33,8 @@ const PURPOSE: &str = "play";
 /// Shared links end after a week when nothing else is said, and after a year at the latest.
 const USUAL_SHARE_S: u64 = 7 * 86_400;
 const MOST_SHARE_S: u64 = 365 * 86_400;
+/// The picture that is shown before a match plays; published with it, and to be had as soon as it is made.
+const POSTER: &str = "poster.jpg";
 /// Files that are small and change, or name others; they come from here, whatever the store is.
 const OURS: [&str; 4] = [".m3u8", ".vtt", ".json", ".jpg"];
 
@@ -90,8 +94,15 @@ pub struct Playback {
     pub thumbnails_url: Option<String>,
     /// Whether the match is complete.
     pub complete: bool,
-    /// Milliseconds from the start that can be watched.
+    /// Up to which millisecond of the match `url` can be watched.
     pub watchable_ms: i64,
+    /// Millisecond of the match with which `url` begins: 0 but for what was asked for with `from_s`.
+    pub starts_at_ms: i64,
+    /// Milliseconds by which every picture and every sound is shown after its place, counted from the first decode time of
+    /// `url`: a player that puts that time at zero, as `hls.js` does, shows millisecond `t` of the match at
+    /// `t - starts_at_ms + presentation_offset_ms`; one that begins with the first picture, as Safari does, at
+    /// `t - starts_at_ms`.
+    pub presentation_offset_ms: i64,
     /// Milliseconds of the match, once known.
     #[schema(required)]
     pub duration_ms: Option<i64>,
@@ -103,6 +114,16 @@ pub struct Playback {
     /// When the addresses end.
     #[serde(with = "time::serde::rfc3339")]
     pub expires_at: OffsetDateTime,
+}
+
+/// From where a match is watched.
+#[derive(Debug, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct PlaybackQuery {
+    /// Second of the match that is wanted. While the match is being made and what precedes that second is not there yet,
+    /// `url` plays from there on as soon as it can, and `starts_at_ms` says where it begins.
+    #[param(minimum = 0, maximum = 86_400)]
+    from_s: Option<f64>,
 }
 
 /// How long a link is shared.
@@ -154,17 +175,33 @@ pub(super) fn media_routes() -> Router<Shared> {
 }
 
 /// Where to play a job.
-#[utoipa::path(get, path = "/jobs/{id}/playback", tag = "playback", params(("id" = Uuid, Path)), responses(
+#[utoipa::path(get, path = "/jobs/{id}/playback", tag = "playback", params(("id" = Uuid, Path), PlaybackQuery), responses(
     (status = 200, body = Playback), (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", body = Problem, content_type = "application/problem+json")))]
 async fn playback(
     State(api): State<Shared>,
     caller: Caller,
     Place(id): Place<Uuid>,
+    Ask(asked): Ask<PlaybackQuery>,
 ) -> Result<Json<Playback>, Problem> {
     caller.may(Scope::JobsRead)?;
+    let from = asked.from_s.unwrap_or(0.0);
+    if !(0.0..=86_400.0).contains(&from) {
+        return Err(Problem::invalid("from_s", "give 0 to 86400 seconds"));
+    }
     let row = api.tenant(&caller).job(id).await?;
-    Ok(Json(api.playback(&row)))
+    let mut playback = api.playback(&row);
+    #[expect(clippy::cast_possible_truncation, reason = "a day at most")]
+    let is_ahead = (from * 1000.0) as i64 >= row.watchable_ms.max(1);
+    if is_ahead
+        && !playback.complete
+        && let Some(part) = api.part_from(&row, from).await?
+    {
+        playback.url = Some(api.media_url(&Grant::of(&row), playback.expires_at, &part.file));
+        playback.starts_at_ms = part.starts_at_ms;
+        playback.watchable_ms = part.watchable_ms;
+    }
+    Ok(Json(playback))
 }
 
 /// Makes a link that plays a match without a key.
@@ -223,10 +260,12 @@ impl Api {
             url: master.clone().or_else(|| watch.clone()),
             watch_url: watch,
             master_url: master,
-            poster_url: url(complete, "poster.jpg"),
+            poster_url: url(complete || row.has_poster, POSTER),
             thumbnails_url: url(playable, "thumbnails.vtt"),
             complete,
             watchable_ms: row.watchable_ms,
+            starts_at_ms: 0,
+            presentation_offset_ms: PRESENTATION_DELAY_MS,
             duration_ms: row.duration_ms,
             frame_rate: row.frame_rate.as_deref().and_then(rate),
             title: row.title.clone(),
@@ -286,6 +325,8 @@ async fn shared(State(api): State<Shared>, Place(token): Place<String>) -> Resul
         thumbnails_url: None,
         complete: true,
         watchable_ms: clip.end_ms - clip.start_ms,
+        starts_at_ms: 0,
+        presentation_offset_ms: PRESENTATION_DELAY_MS,
         duration_ms: Some(clip.end_ms - clip.start_ms),
         title: if clip.title.is_empty() { row.title.clone() } else { clip.title.clone() },
         frame_rate: row.frame_rate.as_deref().and_then(rate),
@@ -328,6 +369,9 @@ async fn find(
     if !grant.covers(file) {
         return Err(Problem::not_found("object"));
     }
+    if let Some(asked) = Asked::of(file) {
+        return api.focused_playlist(&grant, asked).await;
+    }
     let key = format!("{}{file}", grant.prefix());
     let is_ours = OURS.iter().any(|end| file.ends_with(end));
     if !is_ours && !api.config.api.proxy_media {
@@ -341,6 +385,12 @@ async fn find(
     let response = media::object(api.objects.clone(), key, method, headers).await;
     if response.status() == StatusCode::NOT_FOUND && file == "thumbnails.vtt" {
         return growing_thumbnails(api, &grant).await;
+    }
+    if response.status() == StatusCode::NOT_FOUND && file == POSTER {
+        let posters = api.store.files(grant.job, keys::POSTER).await?;
+        let poster = posters.first().ok_or_else(|| Problem::not_found("object"))?;
+        let key = format!("{}{}/{}", grant.prefix(), keys::POSTER, poster.uri);
+        return Ok(media::object(api.objects.clone(), key, method, headers).await);
     }
     Ok(response)
 }

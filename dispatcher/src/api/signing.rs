@@ -131,5 +131,7 @@ mod tests {
         for token in ["", ".", "a.b", "e30.e30"] {
             assert_eq!(signer.open::<Grant>("media", token, 0), Err(BadToken::Invalid));
         }
+        let long = signer.seal("media", &Grant { p: "x".repeat(MAX_TOKEN) }, 100);
+        assert_eq!(signer.open::<Grant>("media", &long, 0), Err(BadToken::Invalid), "longer than any");
     }
 }

@@ -1,7 +1,7 @@
 //! Events of AWS: a spot instance is about to be taken back, or a launch failed. Events wake and hint; what they say is
 //! looked up before anything follows from it, and one that is lost costs seconds (workers see their own notices).
 
-use fleet::queue::EventQueue;
+use fleet::queue::{EventQueue, MAX_NOTICE};
 use fleet::store::StoreError;
 use fleet::store::capacity::DrainReason;
 use serde::Deserialize;
@@ -39,6 +39,7 @@ struct Detail {
 /// Reads an event; `None` for those that are of no interest, or no events.
 #[must_use]
 pub fn parse(body: &str) -> Option<Event> {
+    let body = Some(body).filter(|body| body.len() <= MAX_NOTICE)?;
     let envelope: Envelope = serde_json::from_str(body).ok()?;
     match envelope.kind.as_str() {
         "EC2 Spot Instance Interruption Warning" => envelope.detail.instance.map(Event::Interruption),
@@ -108,6 +109,8 @@ mod tests {
         let failed = r#"{"detail-type":"EC2 Instance Launch Unsuccessful","source":"aws.autoscaling","detail":
             {"StatusCode":"Failed","AutoScalingGroupName":"touchline-g6.xlarge-spot","StatusMessage":"…"}}"#;
         assert_eq!(parse(failed), Some(Event::LaunchFailed("touchline-g6.xlarge-spot".to_owned())));
+        let large = format!("{}{}", spot("EC2 Spot Instance Interruption Warning"), " ".repeat(MAX_NOTICE));
+        assert_eq!(parse(&large), None, "larger than any event");
         for nonsense in ["", "[]", "{}", r#"{"detail-type":"EC2 Spot Instance Interruption Warning"}"#] {
             assert_eq!(parse(nonsense), None, "{nonsense}");
         }

@@ -20,7 +20,7 @@ use aws_sdk_sqs::types::{
 pub use events::EventQueue;
 pub use notices::{Notice, Notices, WrittenObject, written_objects};
 
-use super::{Depth, MAX_BATCH, MESSAGE_VERSION, Message, Queue, QueueError, Receipt, Received};
+use super::{Depth, MAX_BATCH, Message, Queue, QueueError, Receipt, Received};
 
 /// Longest wait for a message that SQS allows.
 const MAX_WAIT: Duration = Duration::from_secs(20);
@@ -208,10 +208,10 @@ impl Queue for SqsQueue {
             .messages()
             .iter()
             .filter_map(|m| {
-                let message = m.body().and_then(|b| serde_json::from_str::<Message>(b).ok());
+                let message = m.body().and_then(Message::of);
                 let count = m.attributes().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
                 Some(Received {
-                    message: message.filter(|m| m.v == MESSAGE_VERSION),
+                    message,
                     receipt: Receipt(m.receipt_handle()?.to_owned()),
                     receive_count: count.and_then(|c| c.parse().ok()).unwrap_or(1),
                 })

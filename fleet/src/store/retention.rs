@@ -28,6 +28,24 @@ impl Store {
         Ok(done.rows_affected())
     }
 
+    /// Deletes events that no job takes along (uploads that were completed), older than `after`. Gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_old_events(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
+        let done = self
+            .query(
+                "delete from touchline.events where id in (
+                    select id from touchline.events where job_id is null and at < now() - make_interval(secs => $1)
+                    order by at limit $2)",
+            )
+            .bind(seconds(after))
+            .bind(i64::from(limit))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
     /// Deletes rows of workers that have been gone for longer than `after`.
     ///
     /// # Errors

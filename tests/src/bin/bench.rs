@@ -164,15 +164,31 @@ fn clip(dir: &Path, seconds: u32) -> Option<PathBuf> {
 
 /// Ten seconds of drawn 1080p with grain and sound, for whom has no film at hand.
 fn drawn_clip(dir: &Path) -> Option<PathBuf> {
-    println!("no film given: this draws one, which is easier to encode than a match; set TOUCHLINE_BENCH_CLIP to a 1080p film");
+    println!(
+        "no film given: this draws one, which is easier to encode than a match; set TOUCHLINE_BENCH_CLIP to a 1080p film"
+    );
     let clip = dir.join("drawn.mp4");
     let picture = "testsrc2=s=1920x1080:r=25:d=10,noise=alls=8:allf=t";
     let sound = "sine=f=440:r=48000:d=10";
-    let made = ffmpeg(&[
-        &["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound][..],
-        &["-c:v", "libx264", "-preset", "veryfast", "-crf", "20", "-pix_fmt", "yuv420p", "-c:a", "aac", clip.to_str()?],
-    ]
-    .concat());
+    let made = ffmpeg(
+        &[
+            &["-f", "lavfi", "-i", picture, "-f", "lavfi", "-i", sound][..],
+            &[
+                "-c:v",
+                "libx264",
+                "-preset",
+                "veryfast",
+                "-crf",
+                "20",
+                "-pix_fmt",
+                "yuv420p",
+                "-c:a",
+                "aac",
+                clip.to_str()?,
+            ],
+        ]
+        .concat(),
+    );
     made.is_empty().then_some(clip)
 }
 

@@ -158,7 +158,8 @@ fn seeds(dir: &Path) -> Vec<Vec<u8>> {
 fn write_seeds(into: &Path) -> ExitCode {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let write = |(number, bytes): (usize, Vec<u8>)| std::fs::write(into.join(format!("seed-{number:02}")), bytes);
-    let written = std::fs::create_dir_all(into).and_then(|()| seeds(dir.path()).into_iter().enumerate().try_for_each(write));
+    let written =
+        std::fs::create_dir_all(into).and_then(|()| seeds(dir.path()).into_iter().enumerate().try_for_each(write));
     if let Err(error) = written {
         eprintln!("{}: {error}", into.display());
         return ExitCode::FAILURE;

@@ -53,6 +53,30 @@ async fn a_body_that_is_too_large_or_no_json_is_refused_with_its_code() {
     }
 }
 
+/// The status line of the answer to a head of a request that is sent as it is.
+async fn raw(server: &str, head: String) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut stream = tokio::net::TcpStream::connect(server.trim_start_matches("http://")).await.unwrap();
+    let (mut read, mut write) = stream.split();
+    let mut first = [0; 64];
+    // The answer may come, and the connection end, before all is sent.
+    let (_, read) = tokio::join!(write.write_all(head.as_bytes()), read.read(&mut first));
+    String::from_utf8_lossy(&first[..read.unwrap_or(0)]).lines().next().unwrap_or_default().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_refused_before_anybody_looks_at_it() {
+    let s = served(1000).await;
+    let head = |path: &str, header: &str| format!("GET {path} HTTP/1.1\r\nhost: x\r\nx: {header}\r\n\r\n");
+    let server = &s.interface.url;
+    assert!(raw(server, head("/healthz", "y")).await.contains(" 200 "));
+    let long = "z".repeat(70_000);
+    assert!(raw(server, head(&format!("/v1/jobs?q={long}"), "y")).await.contains(" 414 "), "an address");
+    assert!(raw(server, head("/healthz", &"y".repeat(600_000))).await.contains(" 431 "), "a header");
+    let many = "y\r\nx: ".repeat(200);
+    assert!(raw(server, head("/healthz", &many)).await.contains(" 431 "), "many headers");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_is_read_page_by_page_each_item_once() {
     let s = served(1000).await;

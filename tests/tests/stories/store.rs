@@ -230,6 +230,9 @@ async fn the_worker_s_login_can_work_and_do_nothing_else() {
     let worker = Store::open(&StoreOptions::new(worker, "story")).unwrap();
     let held = claim(&worker, id, 1).await.unwrap();
     assert!(worker.end_attempt(held, 0, &Ending::HandedBack).await.unwrap());
+    // What the making of a clip's file reads.
+    assert!(worker.download_order(id).await.unwrap().is_none());
+    assert!(worker.tracks_of_clip(id, 0, 1).await.unwrap().is_empty());
     for forbidden in [
         "delete from touchline.jobs",
         "update touchline.jobs set organisation_id = gen_random_uuid()",
@@ -242,6 +245,8 @@ async fn the_worker_s_login_can_work_and_do_nothing_else() {
         "delete from touchline.segments",
         "update touchline.segments set bytes = 0",
         "select * from touchline.usage",
+        "select title from touchline.clips",
+        "update touchline.clips set download = 'ready'",
         "insert into touchline.outbox (region, job_id, chunk, attempt) select '', gen_random_uuid(), 0, 0",
         "drop table touchline.jobs",
         "create table touchline.mine (n int)",
@@ -251,4 +256,30 @@ async fn the_worker_s_login_can_work_and_do_nothing_else() {
         assert_eq!(code.as_deref(), Some("42501"), "{forbidden}");
     }
     assert!(Timing::default().lease > 2.0 * Timing::default().heartbeat);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_of_no_job_is_swept_when_it_is_old_and_no_other_is() {
+    let store = store().await;
+    let organisation = store.ensure_organisation("a", 1).await.unwrap();
+    let id = job(&store, organisation).await;
+    for (job, age) in [(None, "31 days"), (None, "29 days"), (Some(id), "31 days")] {
+        sqlx::query(
+            "insert into touchline.events (organisation_id, job_id, type, at) values ($1, $2, 'x', now() - $3::text::interval)",
+        )
+        .bind(organisation)
+        .bind(job)
+        .bind(age)
+        .execute(store.pool())
+        .await
+        .unwrap();
+    }
+    let month = Duration::from_secs(30 * 24 * 3600);
+    assert_eq!(store.delete_old_events(month, 10).await.unwrap(), 1);
+    assert_eq!(store.delete_old_events(month, 10).await.unwrap(), 0);
+    let left: i64 = sqlx::query_scalar("select count(*) from touchline.events where type = 'x'")
+        .fetch_one(store.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 2);
 }

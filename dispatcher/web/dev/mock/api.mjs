@@ -106,6 +106,8 @@ function playback(job) {
   return {
     url: master_url ?? watch_url,
     watch_url,
+    starts_at_ms: 0,
+    presentation_offset_ms: 200,
     master_url,
     poster_url: job.playable ? `${base}/poster.jpg` : null,
     thumbnails_url: job.playable ? `${base}/thumbnails.vtt` : null,

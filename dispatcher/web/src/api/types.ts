@@ -103,6 +103,10 @@ export interface Playback {
   thumbnails_url: string | null;
   complete: boolean;
   watchable_ms: number;
+  /** Where in the match `url` begins: later than 0 when a minute was put first and what precedes it is not there yet. */
+  starts_at_ms: number;
+  /** By how much pictures and sound are shown after their place, seen from the first decode time. */
+  presentation_offset_ms: number;
   duration_ms: number | null;
   frame_rate: FrameRate | null;
   title: string;

@@ -12,6 +12,11 @@ import { recallPlace } from './place';
 import { Player, type Source } from './player';
 import { type Thumbnail, parseThumbnails } from './thumbnails';
 
+/** How often it is looked whether a later minute can be watched, in ms. */
+const LOOK = 2000;
+/** By how much a match grows before its picture and thumbnails are asked for again, in ms. */
+const GROWN = 30_000;
+
 export class Match {
   readonly job = signal<Job | null>(null);
   readonly clips = signal<Clip[]>([]);
@@ -20,9 +25,18 @@ export class Match {
   readonly error = signal<string | null>(null);
   readonly isLive = signal(true);
   readonly reasons = signal<string[]>([]);
-  readonly player = new Player(() => void this.#loadPlayback());
+  readonly player = new Player(
+    () => void this.#loadPlayback(),
+    (to) => this.#leavePart(to),
+  );
 
   #playback: Playback | null = null;
+  /** What plays from a later minute on, while what precedes it is not there. */
+  #part: Playback | null = null;
+  /** The search for such a part that counts; others are over. */
+  #search = 0;
+  /** What could be watched when playback was asked for last, in ms. */
+  #playbackAt = 0;
   #thumbnailsFor = '';
   #leave: (() => void) | null = null;
 
@@ -39,7 +53,10 @@ export class Match {
       },
       onLost: () => (this.isLive.value = false),
     });
-    return () => this.#leave?.();
+    return () => {
+      this.#search += 1;
+      this.#leave?.();
+    };
   }
 
   async reload(): Promise<void> {
@@ -56,10 +73,37 @@ export class Match {
         once: intention(),
       });
       this.player.wanted.value = at;
+      void this.#watchFrom(at);
       announce(`${clock(at)} comes next. Playback goes there as soon as it can.`);
     } catch (error) {
       notice(describe(error), true);
     }
+  }
+
+  /** Plays from `at` on as soon as that is there, and on until the match has come so far. */
+  async #watchFrom(at: number): Promise<void> {
+    const search = (this.#search += 1);
+    while (this.#search === search && !this.#playback?.complete) {
+      try {
+        const now = await call<Playback>(`/v1/jobs/${this.id}/playback?from_s=${at}`);
+        if (this.#search !== search) return;
+        const isPart = now.starts_at_ms > 0;
+        const isOver = !isPart && now.watchable_ms > at * 1000;
+        this.#part = isPart ? now : null;
+        this.#feed();
+        if (isOver) return;
+      } catch {
+        // The next look may be answered.
+      }
+      await new Promise((resolve) => setTimeout(resolve, LOOK));
+    }
+  }
+
+  /** Back to the match from its beginning on. */
+  #leavePart(to: number): void {
+    this.#search += 1;
+    this.#part = null;
+    this.#feed(to);
   }
 
   async act(verb: 'cancel' | 'retry'): Promise<void> {
@@ -85,8 +129,13 @@ export class Match {
   #take(job: Job): void {
     const before = this.job.value;
     this.job.value = job;
-    if (job.playable && (!before?.playable || before.complete !== job.complete)) void this.#loadPlayback();
-    else this.#feed();
+    const hasGrown = !job.complete && job.watchable_ms > this.#playbackAt + GROWN;
+    const isNew = !before?.playable || before.complete !== job.complete;
+    if (job.playable && (isNew || hasGrown)) {
+      this.#playbackAt = job.watchable_ms;
+      void this.#loadPlayback();
+    }
+    this.#feed();
     if (job.state === 'queued') void this.#askWhy();
     else this.reasons.value = [];
   }
@@ -135,19 +184,24 @@ export class Match {
   }
 
   /** Tells the player what can be watched by now. */
-  #feed(): void {
+  #feed(at?: number): void {
     const job = this.job.value;
-    const playback = this.#playback;
+    if (this.#playback?.complete) this.#part = null;
+    const part = this.#part;
+    const playback = part ?? this.#playback;
     if (!job || !playback?.url) return;
     const duration = job.duration_ms ?? playback.duration_ms;
     const source: Source = {
       url: playback.url,
       duration_s: duration === null ? null : duration / 1000,
-      watchable_s: Math.max(job.watchable_ms, playback.watchable_ms) / 1000,
+      watchable_s: (part ? part.watchable_ms : Math.max(job.watchable_ms, playback.watchable_ms)) / 1000,
       isComplete: playback.complete,
       frameRate: job.frame_rate ?? playback.frame_rate,
+      ...(part && { starts_s: part.starts_at_ms / 1000, before_s: job.watchable_ms / 1000 }),
     };
     const isFirst = this.player.source.value === null;
-    this.player.open(source, isFirst ? recallPlace(this.id, source.watchable_s) : undefined);
+    // A part is opened where it was asked for.
+    const place = at ?? (part && this.player.wanted.value !== null ? this.player.wanted.value : undefined);
+    this.player.open(source, place ?? (isFirst ? recallPlace(this.id, source.watchable_s) : undefined));
   }
 }

@@ -15,6 +15,10 @@ export interface Source {
   frameRate: FrameRate | null;
   /** Where in the playlist time zero lies: clips begin within a segment. */
   origin_s?: number;
+  /** Where in the match the playlist begins, when a later minute was put first. */
+  starts_s?: number;
+  /** What can be watched before that, in another playlist. */
+  before_s?: number;
 }
 
 export const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2] as const;
@@ -58,8 +62,11 @@ export class Player {
   #offset = 0;
   #stop = new AbortController();
 
-  /** `onExpired` fetches a new address and calls `open` with it. */
-  constructor(readonly onExpired: () => void = () => undefined) {}
+  /** `onExpired` fetches a new address and calls `open` with it; `onBefore` opens what precedes the playlist. */
+  constructor(
+    readonly onExpired: () => void = () => undefined,
+    readonly onBefore: (to: number) => void = () => undefined,
+  ) {}
 
   attach(video: HTMLVideoElement): void {
     this.#video = video;
@@ -104,7 +111,7 @@ export class Player {
       else this.time.value = from;
     }
     const wanted = this.wanted.value;
-    if (wanted !== null && wanted < source.watchable_s - EDGE) {
+    if (wanted !== null && wanted >= (source.starts_s ?? 0) && wanted < source.watchable_s - EDGE) {
       this.wanted.value = null;
       this.seek(wanted);
       this.play();
@@ -131,6 +138,12 @@ export class Player {
     const source = this.source.value;
     const target = Math.max(0, to);
     if (source && !source.isComplete && target > source.watchable_s - EDGE) return false;
+    if (source && target < (source.starts_s ?? 0)) {
+      if (target > (source.before_s ?? 0) - EDGE) return false;
+      this.wanted.value = null;
+      this.onBefore(target);
+      return true;
+    }
     this.wanted.value = null;
     const last = source?.isComplete ? this.duration.value - 0.05 : Infinity;
     this.time.value = Math.min(target, Math.max(0, last));
@@ -210,7 +223,8 @@ export class Player {
     this.#engine.then(
       (engine) => {
         if (this.#video !== video) return;
-        engine.load(new URL(source.url, location.href).href, at + (source.origin_s ?? 0));
+        const place = Math.max(0, at + (source.origin_s ?? 0) - (source.starts_s ?? 0));
+        engine.load(new URL(source.url, location.href).href, place);
         if (isPlaying) this.play();
       },
       (error: unknown) =>
@@ -220,7 +234,8 @@ export class Player {
 
   /** Media time minus shown time. */
   get #shift(): number {
-    return this.#offset + (this.source.value?.origin_s ?? 0);
+    const source = this.source.value;
+    return this.#offset + (source?.origin_s ?? 0) - (source?.starts_s ?? 0);
   }
 
   /** The playlist of a clip goes on to the end of a segment; the clip does not. */

@@ -24,6 +24,9 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
   const whole = player.duration.value;
   const isComplete = player.source.value?.isComplete ?? false;
   const watchable = isComplete ? whole : player.watchable.value;
+  // A later minute that was put first: there is a gap before it.
+  const starts = player.source.value?.starts_s ?? 0;
+  const before = starts > 0 ? (player.source.value?.before_s ?? 0) : watchable;
   const time = Math.min(player.time.value, whole || player.time.value);
   const share = (t: number) => `${whole > 0 ? Math.min(100, Math.max(0, (t / whole) * 100)) : 0}%`;
 
@@ -43,7 +46,7 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
     event.preventDefault();
     event.stopPropagation();
   };
-  const isUnready = hover.value !== null && hover.value > watchable;
+  const isUnready = hover.value !== null && (hover.value > watchable || (hover.value > before && hover.value < starts));
   const valueText = `${spoken(time)} of ${spoken(whole)}${isComplete ? '' : `, watchable up to ${spoken(watchable)}`}`;
   const isMarked = points.start !== null || points.end !== null;
   return (
@@ -84,7 +87,10 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
       }}
     >
       <div class="timeline-line">
-        <div class="timeline-watchable" style={{ width: share(watchable) }} />
+        <div class="timeline-watchable" style={{ width: share(before) }} />
+        {starts > 0 && (
+          <div class="timeline-watchable" style={{ left: share(starts), width: share(watchable - starts) }} />
+        )}
         {spans(player.buffered.value, whole).map((span) => (
           <div
             key={span.from}

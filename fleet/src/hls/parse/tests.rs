@@ -71,6 +71,8 @@ fn playlists_with_too_many_entries_are_refused() {
     let mut text = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n".to_owned();
     text.push_str(&"#EXTINF:1,\na\n".repeat(MAX_ENTRIES + 1));
     assert!(matches!(parse(&text), Err(PlaylistError::TooLong(_))));
+    let comment = format!("#EXTM3U\n#{}", "x".repeat(MAX_PLAYLIST_BYTES));
+    assert!(matches!(parse(&comment), Err(PlaylistError::TooLong(_))));
 }
 
 fn any_segment() -> impl Strategy<Value = Segment> {

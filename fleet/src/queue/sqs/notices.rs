@@ -9,7 +9,7 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeN
 use serde::Deserialize;
 
 use super::{MAX_VISIBILITY, MAX_WAIT, client, from_sdk, timeouts, whole_seconds};
-use crate::queue::{MAX_BATCH, QueueError, Receipt};
+use crate::queue::{MAX_BATCH, MAX_NOTICE, QueueError, Receipt};
 
 /// A queue that buckets send their notices to.
 #[derive(Debug)]
@@ -163,6 +163,7 @@ struct Object {
 /// What a message says was written; `None` when it is no notice of S3.
 #[must_use]
 pub fn written_objects(body: &str) -> Option<Vec<WrittenObject>> {
+    let body = Some(body).filter(|body| body.len() <= MAX_NOTICE)?;
     let records = match serde_json::from_str(body).ok()? {
         Body::Records { records } => records,
         // The first message of every queue.
@@ -213,6 +214,9 @@ mod tests {
         assert_eq!(written_objects(&notice("ObjectRemoved:Delete", "a.mp4", "")), Some(vec![]));
         let test = r#"{"Service":"Amazon S3","Event":"s3:TestEvent","Time":"2014-10-13T15:57:02.089Z","Bucket":"b"}"#;
         assert_eq!(written_objects(test), Some(vec![]));
+        let large =
+            format!("{}{}", notice("ObjectCreated:Put", "a.mp4", r#","sequencer":"1""#), " ".repeat(MAX_NOTICE));
+        assert_eq!(written_objects(&large), None, "larger than any notice");
         for body in ["", "{}", "not JSON", r#"{"Event":"other"}"#, r#"{"v":1,"job":"x","chunk":0,"attempt":1}"#] {
             assert_eq!(written_objects(body), None, "{body}");
         }

@@ -8,6 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stories::client::Client;
 use stories::local_fleet::{Local, log_of, run};
+use stories::receiver::Receiver;
 use stories::services::{signal, tied};
 use stories::{made_clip, program};
 use tempfile::tempdir;
@@ -95,6 +96,10 @@ async fn an_uploaded_match_becomes_watchable() {
     let dir = tempdir().unwrap();
     let clip = made_clip(dir.path(), 6);
     let local = Local::start(dir.path(), &["--slots", "1"]);
+    let receiver = Receiver::start().await;
+    let hook = json!({ "url": receiver.url(), "events": ["upload.completed"] });
+    let (status, hook) = owner(&local, dir.path()).post("/webhooks", hook).await;
+    assert_eq!(status, StatusCode::CREATED, "{hook}");
     let (ok, job) = run(dir.path(), &["upload", "--ladder", "quick", "--title", "Final", clip.to_str().unwrap()]);
     assert!(ok, "{}", log_of(dir.path()));
     let (ok, _) = run(dir.path(), &["follow", job.trim(), "--json"]);
@@ -104,6 +109,11 @@ async fn an_uploaded_match_becomes_watchable() {
     assert_eq!((&job["state"], &job["title"]), (&json!("succeeded"), &json!("Final")));
     let (_, upload) = client.get(&format!("/uploads/{}", job["upload_id"].as_str().unwrap())).await;
     assert_eq!((&upload["state"], &upload["job_id"]), (&json!("completed"), &job["id"]));
+
+    // Whoever asked to be told of uploads was told of this one.
+    let message = receiver.wait_for(1).await[0].message();
+    let (told, kind) = (&message["data"]["upload"], &message["type"]);
+    assert_eq!((kind, &told["id"], &told["job_id"]), (&json!("upload.completed"), &upload["id"], &job["id"]));
 
     // The same file again is another upload; a file that is none is told at once.
     let (ok, second) = run(dir.path(), &["upload", "--no-job", clip.to_str().unwrap()]);

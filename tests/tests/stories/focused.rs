@@ -1,0 +1,95 @@
+//! "This minute first" can be watched first.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use fleet::hls::{MediaPlaylist, Playlist, PlaylistType, parse};
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+use stories::client::Client;
+use stories::local_fleet::{Local, log_of};
+use stories::{complaints, made_clip};
+use tempfile::tempdir;
+
+/// The media playlists that a multivariant one names.
+async fn media(client: &Client, url: &str) -> Vec<(String, MediaPlaylist)> {
+    let (status, text) = client.fetch(url).await;
+    assert_eq!(status, StatusCode::OK, "{url}: {text}");
+    let Ok(Playlist::Multivariant(master)) = parse(&text) else { panic!("{url}: {text}") };
+    let sounds = master.renditions.iter().filter_map(|rendition| rendition.uri.clone());
+    let names: Vec<String> = master.variants.iter().map(|variant| variant.uri.clone()).chain(sounds).collect();
+    assert!(names.len() >= 2, "pictures and sound: {text}");
+    let mut found = Vec::new();
+    for name in names {
+        let address = format!("{}/{name}", url.rsplit_once('/').unwrap().0);
+        let (status, text) = client.fetch(&address).await;
+        assert_eq!(status, StatusCode::OK, "{address}: {text}");
+        let Ok(Playlist::Media(playlist)) = parse(&text) else { panic!("{address}: {text}") };
+        found.push((name, playlist));
+    }
+    found
+}
+
+fn names(playlist: &MediaPlaylist) -> Vec<String> {
+    playlist.segments.iter().map(|segment| segment.uri.clone()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_the_end() {
+    const MINUTE: f64 = 200.0;
+    let dir = tempdir().unwrap();
+    let source = made_clip(dir.path(), 300);
+    let local = Local::start(dir.path(), &["--slots", "1"]);
+    let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
+    let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
+    let body = json!({ "source": source, "title": "Final", "ladder": "sports", "encoder": "x264" });
+    let (_, job) = client.post("/jobs", body).await;
+    let job = format!("/jobs/{}", job["id"].as_str().unwrap());
+    let end = Instant::now() + Duration::from_secs(180);
+    let mut focused = false;
+    let first = loop {
+        if !focused {
+            // Before there is a plan nothing can be put first.
+            focused = client.post(&format!("{job}/focus"), json!({ "at_s": MINUTE })).await.0 == StatusCode::OK;
+        }
+        let (status, playback) = client.get(&format!("{job}/playback?from_s={MINUTE}")).await;
+        assert_eq!((status, &playback["complete"]), (StatusCode::OK, &json!(false)), "{playback}");
+        if playback["starts_at_ms"].as_i64() > Some(0) {
+            break playback;
+        }
+        assert!(Instant::now() < end, "{playback}\n{}", log_of(dir.path()));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    // The segment of that second, though the match is watchable to nowhere near it.
+    let starts = first["starts_at_ms"].as_f64().unwrap() / 1000.0;
+    assert!(starts <= MINUTE && MINUTE < starts + 6.0, "{first}");
+    assert!(first["watchable_ms"].as_f64() > Some(starts * 1000.0));
+    assert_eq!(first["presentation_offset_ms"], 200);
+    let (_, row) = client.get(&job).await;
+    assert!(row["watchable_ms"].as_f64().unwrap() / 1000.0 < MINUTE, "{row}");
+    let url = first["url"].as_str().unwrap().to_owned();
+    let early = media(&client, &url).await;
+    for (name, playlist) in &early {
+        assert_eq!((playlist.playlist_type, playlist.ended), (Some(PlaylistType::Event), false), "{name}");
+        assert!(names(playlist)[0].contains(&format!("seg_{:05}_", (starts / 6.0).round())), "{name}: {playlist:?}");
+    }
+
+    // It only grows, and ends with the match.
+    let done = |job: &Value| job["state"] == "succeeded" || job["state"] == "failed";
+    while !done(&client.get(&job).await.1) {
+        assert!(Instant::now() < end, "{}", log_of(dir.path()));
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let late = media(&client, &url).await;
+    for ((name, before), (_, after)) in early.iter().zip(&late) {
+        assert!(after.ended && names(after).starts_with(&names(before)), "{name}: {before:?} {after:?}");
+        assert_eq!(before.target_duration, after.target_duration, "{name}");
+        let seconds: f64 = after.segments.iter().map(|segment| segment.duration).sum();
+        assert!((seconds - (300.0 - starts)).abs() < 0.2, "{name}: {seconds} s from {starts}");
+    }
+    assert_eq!(complaints(Path::new(&format!("{}{url}", client.server))), "");
+    // What is asked for now is the match, which is complete.
+    let (_, whole) = client.get(&format!("{job}/playback?from_s={MINUTE}")).await;
+    assert_eq!((&whole["starts_at_ms"], &whole["url"]), (&json!(0), &whole["master_url"]));
+    assert_eq!(client.get(&format!("{job}/playback?from_s=-1")).await.0, StatusCode::UNPROCESSABLE_ENTITY);
+}
