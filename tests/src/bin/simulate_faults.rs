@@ -171,7 +171,11 @@ fn tally_json(tally: &Tally) -> serde_json::Value {
 
 fn planted(request: &Request) -> bool {
     let found = plant_all(request.first, request.most, |found| {
-        eprintln!("{}: {}", found.planted, found.after.as_ref().map_or("not found".to_owned(), |(n, _)| n.to_string()));
+        eprintln!(
+            "{}: {}",
+            found.planted,
+            found.after.as_ref().map_or_else(|| "not found".to_owned(), |(n, _)| n.to_string())
+        );
     });
     if request.json {
         let rows = found.iter().map(|f| {
