@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Bytes;
+use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -49,6 +49,8 @@ pub enum Answer {
     Status(StatusCode),
     /// With 302 and this address.
     Redirect(String),
+    /// With 200 and a body that does not end.
+    WithoutEnd,
     /// Not at all.
     Never,
 }
@@ -141,6 +143,10 @@ async fn receive(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byte
     match answer {
         Answer::Status(status) => status.into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
+        Answer::WithoutEnd => {
+            let pieces = futures_util::stream::repeat(Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 16 << 10])));
+            Body::from_stream(pieces).into_response()
+        }
         Answer::Never => std::future::pending().await,
     }
 }

@@ -295,6 +295,19 @@ async fn a_receiver_that_hangs_holds_up_nobody_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_answer_without_end_is_not_read_to_its_end() {
+    let fleet = local_fleet().await;
+    let ours = fleet.store.ensure_organisation("ours", 1).await.unwrap();
+    let receiver = Receiver::start().await;
+    receiver.answers(Answer::WithoutEnd);
+    let hook = webhook(&fleet, ours, &receiver.url(), &["job.cancelled"]).await;
+    let _dispatcher = fleet.dispatcher();
+    cancelled_job(&fleet, ours).await;
+    let rows = log(&fleet, (ours, hook.id), "a delivery", |rows| rows.iter().any(|r| r.state == "delivered")).await;
+    assert_eq!((rows.len(), rows[0].tries, rows[0].last_status), (1, 1, Some(200)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn redirects_are_not_followed() {
     let fleet = local_fleet().await;
     let ours = fleet.store.ensure_organisation("ours", 1).await.unwrap();

@@ -60,6 +60,8 @@ export class Player {
   #frame: number | null = null;
   /** Media time minus match time. */
   #offset = 0;
+  /** It was told to play and does not yet. A video forgets that when it gets an address. */
+  #isToPlay = false;
   #stop = new AbortController();
 
   /** `onExpired` fetches a new address and calls `open` with it; `onBefore` opens what precedes the playlist. */
@@ -85,6 +87,7 @@ export class Player {
       this.isMuted.value = video.muted;
     });
     on(['seeked', 'playing'], () => (this.still.value = null));
+    on(['playing'], () => (this.#isToPlay = false));
     this.#watchFrames(video, stop);
     const source = this.source.value;
     if (source) this.#load(source, this.time.value);
@@ -120,11 +123,15 @@ export class Player {
 
   play(): void {
     if (this.isEnded.value) this.seek(0);
-    // Refused until the person acts on the page: the play button is still there.
-    this.#video?.play().catch(() => undefined);
+    this.#isToPlay = true;
+    this.#video?.play().catch((error: unknown) => {
+      // Refused until the person acts on the page: the play button is still there.
+      if (error instanceof DOMException && error.name === 'NotAllowedError') this.#isToPlay = false;
+    });
   }
 
   pause(): void {
+    this.#isToPlay = false;
     this.#video?.pause();
   }
 
@@ -225,7 +232,7 @@ export class Player {
         if (this.#video !== video) return;
         const place = Math.max(0, at + (source.origin_s ?? 0) - (source.starts_s ?? 0));
         engine.load(new URL(source.url, location.href).href, place);
-        if (isPlaying) this.play();
+        if (isPlaying || this.#isToPlay) this.play();
       },
       (error: unknown) =>
         (this.error.value = error instanceof Error ? error.message : 'The video cannot be played here.'),
