@@ -389,6 +389,14 @@ impl Publisher {
                 let message = format!("{key}: committed with {} bytes, stored: {:?}", file.bytes, stored.get(&key));
                 return Err(Fault::Job(FailureCode::OutputFailed, message));
             }
+            let is_picture = subject.plan.video.renditions.iter().any(|r| r.name == name);
+            if is_picture && file.first != total {
+                // A damaged index can hide from who reads on what it shows to who goes there.
+                let first = file.first;
+                let message =
+                    format!("{name}: the source breaks off after {total} frames, and goes on at frame {first}");
+                return Err(Fault::Job(FailureCode::Undecodable, message));
+            }
             total += file.count;
             *bytes += file.bytes;
             segments.push((file.uri.clone(), file.segment()?));

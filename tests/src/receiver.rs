@@ -1,6 +1,7 @@
 //! A receiver of webhooks: a real HTTP server that answers as it is told and remembers what came.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -144,7 +145,7 @@ async fn receive(State(inner): State<Arc<Inner>>, headers: HeaderMap, body: Byte
         Answer::Status(status) => status.into_response(),
         Answer::Redirect(to) => (StatusCode::FOUND, [("location", to)]).into_response(),
         Answer::WithoutEnd => {
-            let pieces = futures_util::stream::repeat(Ok::<_, std::io::Error>(Bytes::from_static(&[b'x'; 16 << 10])));
+            let pieces = futures_util::stream::repeat(Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 16 << 10])));
             Body::from_stream(pieces).into_response()
         }
         Answer::Never => std::future::pending().await,

@@ -261,6 +261,29 @@ impl OutputFolder {
         Ok(())
     }
 
+    /// Lets the pictures of these renditions end where they first break off, though there are some behind: a damaged index
+    /// may hide from who reads on what it shows to who goes there, and nobody knows how long the gap is. What is left out
+    /// is counted as a damaged place.
+    pub fn end_at_first_gap(&mut self, pictures: &[String]) {
+        let Some(state) = pictures.first().and_then(|name| self.renditions.get(name)) else { return };
+        let mut reached = 0;
+        // A segment that is not there at all is no matter of the source.
+        for (first_beyond, (_, segment)) in (0..).zip(&state.segments).take_while(|(place, (index, _))| place == *index)
+        {
+            if segment.first != reached {
+                for name in pictures {
+                    if let Some(state) = self.renditions.get_mut(name) {
+                        state.segments.retain(|index, _| *index < first_beyond);
+                    }
+                }
+                self.end = Some(reached);
+                self.damaged += 1;
+                return;
+            }
+            reached += segment.count;
+        }
+    }
+
     /// Notes that a sound track is complete.
     ///
     /// # Errors

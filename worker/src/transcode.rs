@@ -150,7 +150,9 @@ async fn attempt(request: &Request, sink: &Sink, copies: &mut bool) -> Result<Su
     }
     job.progress(true);
 
-    let state = job.state();
+    let mut state = job.state();
+    let pictures: Vec<String> = job.plan.video.renditions.iter().map(|r| r.name.clone()).collect();
+    state.folder.end_at_first_gap(&pictures);
     let published = tokio::task::block_in_place(|| publish::publish(&state.folder, &job.plan))?;
     let frames = state.folder.end.unwrap_or(0);
     let duration_s = job.plan.video.rate.seconds(frames);
