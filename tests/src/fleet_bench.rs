@@ -61,7 +61,37 @@ pub async fn control(runs: u32) -> Vec<Measured> {
         println!("{queued:>13} | {rate:.0}");
         rates.push(rate);
     }
-    vec![Measured { name: "control_1k_against_100k".to_owned(), ratio: rates[0] / rates[rates.len() - 1], limit: 1.25 }]
+    let (few, many) = (dispatcher_mib(&postgres, 1_000).await, dispatcher_mib(&postgres, 100_000).await);
+    println!(
+        "peak memory of a dispatcher that sends all of them anew: {few:.0} MiB with 1000, {many:.0} MiB with 100000"
+    );
+    vec![
+        Measured { name: "control_1k_against_100k".to_owned(), ratio: rates[0] / rates[rates.len() - 1], limit: 1.25 },
+        Measured { name: "dispatcher_memory_100k_against_1k".to_owned(), ratio: many / few, limit: 1.5 },
+    ]
+}
+
+/// Peak memory of a dispatcher that looked at this many queued chunks, and sent as many of them again as `AGAIN`.
+async fn dispatcher_mib(postgres: &Postgres, queued: u64) -> f64 {
+    /// Enough rounds of every loop to see what they keep.
+    const AGAIN: i64 = 20_000;
+    let fleet = Fleet::local(&postgres.create_database()).await;
+    fill(&fleet.store, queued).await;
+    let dispatcher = fleet.dispatcher();
+    let enough = AGAIN.min(i64::try_from(queued).unwrap_or(AGAIN));
+    let until = Instant::now() + Duration::from_secs(180);
+    loop {
+        let again: i64 = sqlx::query_scalar("select count(*) from touchline.chunks where sends > 1")
+            .fetch_one(fleet.store.pool())
+            .await
+            .expect("a count");
+        if again >= enough {
+            break;
+        }
+        assert!(Instant::now() < until, "{again} sent again\n{}", fleet.logs());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    to_f64(crate::peak_kib(dispatcher.pid()).expect("it runs")) / 1024.0
 }
 
 async fn control_once(database: &str, queued: u64) -> f64 {
@@ -69,25 +99,7 @@ async fn control_once(database: &str, queued: u64) -> f64 {
     options.max_connections = u32::try_from(CLIENTS).unwrap_or(16) + 4;
     let store = Store::open(&options).expect("an address");
     store.migrate().await.expect("a schema");
-    let organisation = store.ensure_organisation("bench", 1).await.expect("an organisation");
-    let ladder = serde_json::to_value(small_ladder()).expect("a ladder");
-    // Jobs of 100 chunks, all released.
-    sqlx::query(
-        "with jobs as (
-            insert into touchline.jobs (id, organisation_id, state, source, ladder, home_region)
-            select gen_random_uuid(), $1, 'running', '/none', $2, 'local' from generate_series(1, $3) returning id),
-         renditions as (insert into touchline.renditions (job_id, name, kind) select id, 'v180', 'video' from jobs)
-         insert into touchline.chunks (job_id, chunk, kind, state, position, first_segment, end_segment, region, sent_at,
-            queued_at, sends)
-         select id, n, 'video', 'queued', n, n * 4, n * 4 + 4, 'local', now(), now(), 1 from jobs, generate_series(1, 100) n",
-    )
-    .bind(organisation)
-    .bind(ladder)
-    .bind(i64::try_from(queued / 100).unwrap_or(10))
-    .execute(store.pool())
-    .await
-    .expect("rows");
-    sqlx::query("analyze").execute(store.pool()).await.expect("analyze");
+    fill(&store, queued).await;
     let rows: Vec<(Uuid, i32)> =
         sqlx::query_as("select job_id, chunk from touchline.chunks order by random() limit 100000")
             .fetch_all(store.pool())
@@ -112,6 +124,28 @@ async fn control_once(database: &str, queued: u64) -> f64 {
         client.expect("a client");
     }
     to_f64(operations.load(Relaxed)) / started.elapsed().as_secs_f64()
+}
+
+/// Jobs of 100 chunks each, all released.
+async fn fill(store: &Store, queued: u64) {
+    let organisation = store.ensure_organisation("bench", 1).await.expect("an organisation");
+    let ladder = serde_json::to_value(small_ladder()).expect("a ladder");
+    sqlx::query(
+        "with jobs as (
+            insert into touchline.jobs (id, organisation_id, state, source, ladder, home_region)
+            select gen_random_uuid(), $1, 'running', '/none', $2, 'local' from generate_series(1, $3) returning id),
+         renditions as (insert into touchline.renditions (job_id, name, kind) select id, 'v180', 'video' from jobs)
+         insert into touchline.chunks (job_id, chunk, kind, state, position, first_segment, end_segment, region, sent_at,
+            queued_at, sends)
+         select id, n, 'video', 'queued', n, n * 4, n * 4 + 4, 'local', now(), now(), 1 from jobs, generate_series(1, 100) n",
+    )
+    .bind(organisation)
+    .bind(ladder)
+    .bind(i64::try_from(queued / 100).unwrap_or(10))
+    .execute(store.pool())
+    .await
+    .expect("rows");
+    sqlx::query("analyze").execute(store.pool()).await.expect("analyze");
 }
 
 /// What one worker does with one chunk; gives the number of calls.

@@ -10,6 +10,7 @@ pub mod fleet_processes;
 pub mod interface;
 pub mod local_fleet;
 pub mod moto;
+pub mod peers;
 pub mod promises;
 pub mod receiver;
 pub mod services;

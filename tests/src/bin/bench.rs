@@ -11,12 +11,13 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use stories::peers::{self, RUNGS, Scaling};
 use stories::{api_bench, decide_bench, ffmpeg, fleet_bench, worker};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
   pinned    CPU seconds on one core, against the usual command and a hand-tuned one
-  cores     wall time on all cores, against both
+  cores     wall time on all cores for at least 60 s of film, against both; GStreamer and Shaka Streamer where installed
   copy      CPU seconds with the source rendition copied, against the usual command encoding it
   overhead  share of CPU outside decoding and x264
   bytes     size of each rendition against the hand-tuned command (and VMAF with TOUCHLINE_VMAF_FFMPEG)
@@ -32,8 +33,6 @@ The film is $TOUCHLINE_BENCH_CLIP (1080p), else bench/bbb_1080p24_30s.mp4 of the
 
 const NAMES: [&str; 12] =
     ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide"];
-/// Height, cap in kbit/s.
-const RUNGS: [(u32, u32); 4] = [(1080, 6000), (720, 3500), (540, 2000), (360, 1000)];
 
 fn main() -> ExitCode {
     let mut runs = 5;
@@ -69,7 +68,12 @@ fn main() -> ExitCode {
     for name in &names {
         match name.as_str() {
             "pinned" => bench.pinned(&mut goals),
-            "cores" => bench.cores(&mut goals),
+            "cores" => {
+                let dir = dir.path().join("long");
+                std::fs::create_dir_all(&dir).expect("the temporary folder can be written");
+                let clip = self::clip(&dir, seconds.max(60)).expect("a film, as before");
+                Bench { dir, clip, runs }.cores(&mut goals);
+            }
             "copy" => bench.copy(&mut goals),
             "overhead" => bench.overhead(&mut goals),
             "bytes" => bench.bytes(&mut goals),
@@ -214,50 +218,18 @@ fn median(mut values: Vec<f64>) -> f64 {
 
 impl Bench {
     /// The command that most people would use, or (`tuned`) the best that one command can do on one core.
-    fn command_line(&self, out: &Path, tuned: bool) -> Vec<String> {
-        let kernel = "f=bicubic:param_a=0:param_b=0.6";
-        let filters = if tuned {
-            format!(
-                "[0:v]split=2[v0][b];[b]zscale=1280:720:{kernel},split=2[v1][c];[c]zscale=960:540:{kernel},split=2[v2][d];[d]zscale=640:360:{kernel}[v3]"
-            )
-        } else {
-            "[0:v]split=4[v0][b][c][d];[b]scale=1280:720:flags=bicubic[v1];[c]scale=960:540:flags=bicubic[v2];[d]scale=640:360:flags=bicubic[v3]".to_owned()
-        };
-        let mut line = format!("ffmpeg -nostdin -v error -y -i {} -filter_complex", self.clip.display());
-        line.push_str(&format!(" {filters} -map [v0] -map [v1] -map [v2] -map [v3] -map 0:a:0? -c:v libx264"));
-        if tuned {
-            line.push_str(" -threads 1");
-        }
-        line.push_str(
-            " -preset veryfast -crf 23 -profile:v high -sc_threshold 0 -force_key_frames expr:gte(t,n_forced*2)",
-        );
-        for (i, (_, cap)) in RUNGS.iter().enumerate() {
-            line.push_str(&format!(" -maxrate:v:{i} {cap}k -bufsize:v:{i} {}k", cap * 2));
-        }
-        line.push_str(" -c:a aac -b:a 128k -ac 2 -f hls -hls_time 6 -hls_playlist_type vod -hls_segment_type fmp4 -hls_flags independent_segments -master_pl_name master.m3u8 -hls_fmp4_init_filename init.mp4");
-        line.push_str(&format!(" -hls_segment_filename {}/v%v/seg_%05d.m4s -var_stream_map", out.display()));
-        let mut command: Vec<String> = line.split(' ').map(str::to_owned).collect();
-        let map = RUNGS
-            .iter()
-            .enumerate()
-            .map(|(i, (h, _))| format!("v:{i},agroup:aud,name:{h}"))
-            .collect::<Vec<_>>()
-            .join(" ");
-        command.push(format!("{map} a:0,agroup:aud,default:yes,name:audio"));
-        command.push(format!("{}/v%v/index.m3u8", out.display()));
-        command
+    fn tuned(&self, out: &Path) -> Vec<String> {
+        peers::ffmpeg(&self.clip, out, Scaling::Cascade, Some(1))
+    }
+
+    /// The usual command with the threads that it takes on this machine. Left alone, libx264 would count the one core
+    /// that it is pinned to and take one thread, which is the half of what *tuned* tunes.
+    fn usual_on_one_core(&self, out: &Path) -> Vec<String> {
+        peers::ffmpeg(&self.clip, out, Scaling::Split, Some((cores() * 3 / 2).max(1)))
     }
 
     fn touchline(&self, out: &Path, ladder: &str, slots: Option<u32>) -> Vec<String> {
-        let ladder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(format!("{ladder}.yaml"));
-        let mut command = vec![worker().display().to_string()];
-        command.extend(["transcode", "--encoder", "x264", "--json", "--ladder"].map(str::to_owned));
-        command.push(ladder.display().to_string());
-        if let Some(slots) = slots {
-            command.extend(["--slots".to_owned(), slots.to_string()]);
-        }
-        command.extend([self.clip.display().to_string(), out.display().to_string()]);
-        command
+        touchline(&self.clip, out, ladder, slots)
     }
 
     fn fresh(&self, name: &str) -> PathBuf {
@@ -300,8 +272,8 @@ impl Bench {
             "one core",
             true,
             &[
-                ("usual", &|out| self.command_line(out, false)),
-                ("tuned", &|out| self.command_line(out, true)),
+                ("usual", &|out| self.usual_on_one_core(out)),
+                ("tuned", &|out| self.tuned(out)),
                 ("parity", &|out| self.touchline(out, "parity", Some(1))),
                 ("lanczos", &|out| self.touchline(out, "lanczos", Some(1))),
             ],
@@ -310,18 +282,22 @@ impl Bench {
         goals.push(Goal { name: "pinned-cpu-vs-tuned".into(), ratio: costs[2].cpu / costs[1].cpu, limit: 1.00 });
     }
 
+    /// Wall time. A clip has to be long: of a short one's few segments the last keep only some slots busy.
     fn cores(&self, goals: &mut Vec<Goal>) {
-        let costs = self.compare(
-            "all cores",
-            false,
-            &[
-                ("usual", &|out| self.command_line(out, false)),
-                ("tuned", &|out| self.command_line(out, true)),
-                ("parity", &|out| self.touchline(out, "parity", None)),
-            ],
-        );
-        let cores = std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1));
-        println!("  utilisation {:.2} of {cores} cores", costs[2].cpu / costs[2].wall);
+        let usual = |out: &Path| peers::ffmpeg(&self.clip, out, Scaling::Split, None);
+        let tuned = |out: &Path| self.tuned(out);
+        let parity = |out: &Path| self.touchline(out, "parity", None);
+        let gstreamer = |out: &Path| peers::gstreamer(&self.clip, out).expect("it was there before");
+        let shaka = |out: &Path| peers::shaka(&self.clip, out).expect("it was there before");
+        let mut variants: Vec<Variant<'_>> = vec![("usual", &usual), ("tuned", &tuned), ("parity", &parity)];
+        if peers::gstreamer(&self.clip, &self.fresh("gstreamer")).is_some() {
+            variants.push(("gstreamer", &gstreamer));
+        }
+        if peers::shaka(&self.clip, &self.fresh("shaka")).is_some() {
+            variants.push(("shaka", &shaka));
+        }
+        let costs = self.compare("all cores", false, &variants);
+        println!("  utilisation {:.2} of {} cores", costs[2].cpu / costs[2].wall, cores());
         goals.push(Goal { name: "cores-wall-vs-usual".into(), ratio: costs[2].wall / costs[0].wall, limit: 0.90 });
         goals.push(Goal { name: "cores-wall-vs-tuned".into(), ratio: costs[2].wall / costs[1].wall, limit: 0.65 });
     }
@@ -330,7 +306,7 @@ impl Bench {
         let costs = self.compare(
             "source rendition copied, one core",
             true,
-            &[("usual", &|out| self.command_line(out, false)), ("copy", &|out| self.touchline(out, "copy", Some(1)))],
+            &[("usual", &|out| self.usual_on_one_core(out)), ("copy", &|out| self.touchline(out, "copy", Some(1)))],
         );
         goals.push(Goal { name: "copy-cpu-vs-usual".into(), ratio: costs[1].cpu / costs[0].cpu, limit: 0.50 });
     }
@@ -358,7 +334,7 @@ impl Bench {
     fn bytes(&self, goals: &mut Vec<Goal>) {
         let (tuned, ours) = (self.fresh("bytes-tuned"), self.fresh("bytes-parity"));
         println!("\nbytes");
-        cost(&self.command_line(&tuned, true));
+        cost(&self.tuned(&tuned));
         cost(&self.touchline(&ours, "parity", Some(1)));
         let mut worst: f64 = 0.0;
         for (height, _) in RUNGS {
@@ -407,27 +383,34 @@ impl Bench {
         goals.push(Goal { name: "sandbox-start-ms-more".into(), ratio: locked.0 - open.0, limit: 5.0 });
     }
 
+    /// A match at five pictures a second, so that an hour takes minutes: its pictures, rungs and segments are a real
+    /// match's, and two sound tracks make its index larger than that of a match with one at 25 pictures a second.
     fn memory(&self, goals: &mut Vec<Goal>) {
-        println!("\npeak memory of parent and one engine");
-        let ladder = self.dir.join("memory.yaml");
-        let text = "name: memory\ndescription: benchmark\ntop: encode\neffort: fast\nrenditions:\n  - { height: 90, quality: 40, max_kbps: 200 }\n";
-        std::fs::write(&ladder, text).expect("the temporary folder can be written");
+        println!("\npeak memory of parent and one engine, 1080p, parity ladder");
         let base = self.dir.join("memory-base.mp4");
         let made = ffmpeg(&[
             "-f",
             "lavfi",
             "-i",
-            "testsrc2=s=320x180:r=25:d=60",
+            "testsrc2=s=1920x1080:r=5:d=60",
             "-f",
             "lavfi",
             "-i",
             "sine=d=60",
+            "-map",
+            "0:v",
+            "-map",
+            "1:a",
+            "-map",
+            "1:a",
             "-c:v",
             "libx264",
             "-preset",
             "ultrafast",
+            "-pix_fmt",
+            "yuv420p",
             "-b:v",
-            "1M",
+            "4M",
             "-c:a",
             "aac",
             base.to_str().unwrap_or_default(),
@@ -441,12 +424,14 @@ impl Bench {
                 &loops,
                 "-i",
                 base.to_str().unwrap_or_default(),
+                "-map",
+                "0",
                 "-c",
                 "copy",
                 clip.to_str().unwrap_or_default(),
             ]);
             assert!(made.is_empty());
-            let peak = peak_kib(&ladder, &clip, &self.fresh("memory"));
+            let peak = peak_kib(&touchline(&clip, &self.fresh("memory"), "parity", Some(1)));
             println!("  {minutes:>3} min: {} MiB", peak / 1024);
             peak
         };
@@ -478,6 +463,23 @@ fn start(layers: &str) -> Cost {
     Cost { cpu: on_cpu / 1e9, wall }
 }
 
+/// The worker's command line for a clip with a ladder of `tests/bench`.
+fn touchline(clip: &Path, out: &Path, ladder: &str, slots: Option<u32>) -> Vec<String> {
+    let ladder = Path::new(env!("CARGO_MANIFEST_DIR")).join("bench").join(format!("{ladder}.yaml"));
+    let mut command = vec![worker().display().to_string()];
+    command.extend(["transcode", "--encoder", "x264", "--json", "--ladder"].map(str::to_owned));
+    command.push(ladder.display().to_string());
+    if let Some(slots) = slots {
+        command.extend(["--slots".to_owned(), slots.to_string()]);
+    }
+    command.extend([clip.display().to_string(), out.display().to_string()]);
+    command
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
 fn folder_bytes(folder: &Path) -> f64 {
     let entries = std::fs::read_dir(folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let sizes = entries.filter_map(Result::ok).filter(|e| e.path().extension().is_some_and(|x| x == "m4s"));
@@ -501,10 +503,9 @@ fn vmaf(playlist: &Path, clip: &Path) -> Option<f64> {
 }
 
 /// Largest sum of peak resident memory (`VmHWM`) of the worker and its largest engine.
-fn peak_kib(ladder: &Path, clip: &Path, out: &Path) -> u64 {
-    let mut child = Command::new(worker())
-        .args(["transcode", "--json", "--slots", "1", "--encoder", "x264", "--ladder"])
-        .args([ladder, clip, out])
+fn peak_kib(line: &[String]) -> u64 {
+    let mut child = Command::new(&line[0])
+        .args(&line[1..])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
