@@ -332,17 +332,21 @@ impl Bench {
     }
 
     fn bytes(&self, goals: &mut Vec<Goal>) {
-        let (tuned, ours) = (self.fresh("bytes-tuned"), self.fresh("bytes-parity"));
+        let [tuned, ours, lanczos] = ["tuned", "parity", "lanczos"].map(|name| self.fresh(&format!("bytes-{name}")));
         println!("\nbytes");
         cost(&self.tuned(&tuned));
         cost(&self.touchline(&ours, "parity", Some(1)));
+        cost(&self.touchline(&lanczos, "lanczos", Some(1)));
         let mut worst: f64 = 0.0;
         for (height, _) in RUNGS {
-            let (a, b) =
-                (folder_bytes(&tuned.join(format!("v{height}"))), folder_bytes(&ours.join(format!("v{height}"))));
-            println!("  {height}p: tuned {a:.0}, parity {b:.0}, ratio {:.3}", b / a);
+            let [a, b, c] = [&tuned, &ours, &lanczos].map(|out| folder_bytes(&out.join(format!("v{height}"))));
+            println!(
+                "  {height}p: tuned {a:.0}, parity {b:.0}, ratio {:.3}; lanczos {c:.0}, ratio {:.3}",
+                b / a,
+                c / a
+            );
             worst = worst.max(b / a);
-            for (name, out) in [("tuned", &tuned), ("parity", &ours)] {
+            for (name, out) in [("tuned", &tuned), ("parity", &ours), ("lanczos", &lanczos)] {
                 match vmaf(&out.join(format!("v{height}/index.m3u8")), &self.clip) {
                     Some(score) => println!("    VMAF {name} {score:.2}"),
                     None => {
@@ -489,13 +493,17 @@ fn folder_bytes(folder: &Path) -> f64 {
 /// Mean VMAF of a playlist against the clip, both at 1080p.
 fn vmaf(playlist: &Path, clip: &Path) -> Option<f64> {
     let program = std::env::var_os("TOUCHLINE_VMAF_FFMPEG")?;
-    let filter = "[0:v]setpts=N/24/TB,scale=1920:1080:flags=bicubic[d];[1:v]setpts=N/24/TB[r];[d][r]libvmaf=n_threads=2:n_subsample=6";
+    // Labels only: FFmpeg 7 and later would convert between a film that does not name its colours and one that does.
+    let labels = "setparams=range=tv:colorspace=bt709:color_primaries=bt709:color_trc=bt709,settb=1/24,setpts=N";
+    let filter = format!(
+        "[0:v]{labels},scale=1920:1080:flags=bicubic[d];[1:v]{labels}[r];[d][r]libvmaf=n_threads=2:n_subsample=6"
+    );
     let output = Command::new(program)
         .args(["-nostdin", "-i"])
         .arg(playlist)
         .arg("-i")
         .arg(clip)
-        .args(["-lavfi", filter, "-f", "null", "-"])
+        .args(["-lavfi", &filter, "-f", "null", "-"])
         .output()
         .ok()?;
     let text = String::from_utf8_lossy(&output.stderr).into_owned();
