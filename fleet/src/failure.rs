@@ -13,6 +13,8 @@ pub enum FailureCode {
     EmptyFile,
     /// The bytes are not a media container that is accepted here.
     NotMedia,
+    /// A film that was cut off before its index was written, or in it.
+    IncompleteFile,
     /// A media file without a moving picture.
     NoVideo,
     /// A single still picture.
@@ -79,9 +81,10 @@ pub enum Disposition {
 
 impl FailureCode {
     /// All codes, in the order of the documentation.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 28] = [
         Self::EmptyFile,
         Self::NotMedia,
+        Self::IncompleteFile,
         Self::NoVideo,
         Self::StillPicture,
         Self::Encrypted,
@@ -121,6 +124,7 @@ impl FailureCode {
         match self {
             Self::EmptyFile => "empty_file",
             Self::NotMedia => "not_media",
+            Self::IncompleteFile => "incomplete_file",
             Self::NoVideo => "no_video",
             Self::StillPicture => "still_picture",
             Self::Encrypted => "encrypted",
@@ -155,6 +159,9 @@ impl FailureCode {
         match self {
             Self::EmptyFile => "The file is empty. Please export or upload it again.",
             Self::NotMedia => "This file is not a video. Please choose the video file itself.",
+            Self::IncompleteFile => {
+                "The end of this video is missing, and it cannot be played without it. Please copy it from the camera again."
+            }
             Self::NoVideo => "This file has sound but no picture. Please choose the match video.",
             Self::StillPicture => "This is a photo, not a video. Please choose the match video.",
             Self::Encrypted => {
@@ -207,7 +214,10 @@ impl FailureCode {
         match self {
             Self::EmptyFile => "source has zero bytes; the upload was never completed or the key is a placeholder",
             Self::NotMedia => {
-                "no allow-listed demuxer accepts the bytes; the file is text, an archive, or cut before its index"
+                "no allow-listed demuxer accepts the bytes; the file is text, an archive, or something else"
+            }
+            Self::IncompleteFile => {
+                "MP4 or MOV without its index (moov) or with a part of it: the camera lost power, or a copy was broken off"
             }
             Self::NoVideo => "container opens, but holds no video stream other than cover art",
             Self::StillPicture => "image file or a single-picture stream",
@@ -261,6 +271,7 @@ impl FailureCode {
         match self {
             Self::EmptyFile
             | Self::NotMedia
+            | Self::IncompleteFile
             | Self::NoVideo
             | Self::StillPicture
             | Self::Encrypted

@@ -222,6 +222,7 @@ fn is_an_engines_to_say(code: FailureCode) -> bool {
         code,
         FailureCode::EmptyFile
             | FailureCode::NotMedia
+            | FailureCode::IncompleteFile
             | FailureCode::NoVideo
             | FailureCode::StillPicture
             | FailureCode::Encrypted

@@ -120,6 +120,7 @@ pub fn check(source: &mut dyn ReadAt) -> Result<Kind, Refused> {
     }
     let length = source.len();
     let mut at = 0;
+    let mut has_media = false;
     for _ in 0..MAX_TOP {
         let Some(found) = top(source, at, length)? else { break };
         match &found.kind {
@@ -133,17 +134,29 @@ pub fn check(source: &mut dyn ReadAt) -> Result<Kind, Refused> {
             b"meta" if walk::holds_pictures(source, &found)? => {
                 return Err(Refused::because(FailureCode::StillPicture, "a still picture in boxes (HEIF)"));
             }
-            _ => at = found.end,
+            kind => {
+                has_media |= kind == b"mdat";
+                at = found.end;
+            }
         }
     }
-    Err(Refused::because(FailureCode::NotMedia, "no index (moov): not a film, or cut off before its end was written"))
+    Err(if has_media {
+        Refused::because(FailureCode::IncompleteFile, "media without an index (moov)")
+    } else {
+        Refused::because(FailureCode::NotMedia, "boxes with neither an index (moov) nor media")
+    })
 }
 
-/// A box at the top of the file. The media of a file that was cut may end after the file does.
+/// A box at the top of the file. Media and index end after the file does when it was cut off.
 fn top(source: &mut dyn ReadAt, at: u64, length: u64) -> Result<Option<Header>, Refused> {
     let limit = if at >= length { return Ok(None) } else { length };
     match header(source, at, limit) {
-        Err(Refused::Because { what, .. }) => Err(Refused::because(FailureCode::NotMedia, what)),
+        Err(Refused::Because { what, .. }) => {
+            let mut kind = [0; 4];
+            let filled = fill(source, at + 4, &mut kind)?;
+            let is_cut = filled == kind.len() && matches!(&kind, b"mdat" | b"moov");
+            Err(Refused::because(if is_cut { FailureCode::IncompleteFile } else { FailureCode::NotMedia }, what))
+        }
         other => other,
     }
 }

@@ -115,6 +115,16 @@ fn boxes_that_lie_about_their_size_are_refused() {
 }
 
 #[test]
+fn a_film_that_was_cut_off_is_told_from_what_never_was_one() {
+    let film = film(&[make(b"free", &[])]);
+    let index = film.windows(4).position(|w| w == b"moov").unwrap() - 4;
+    for (cut, what) in [(40, "in the media"), (index, "before the index"), (film.len() - 4, "in the index")] {
+        assert_eq!(verdict(film[..cut].to_vec()), Err(FailureCode::IncompleteFile), "{what}");
+    }
+    assert_eq!(verdict(film[..20].to_vec()), Err(FailureCode::NotMedia), "nothing of the film is left");
+}
+
+#[test]
 fn bombs_of_boxes_end_at_their_limit() {
     let deep = (0..5000).fold(Vec::new(), |body, _| make(b"trak", &body));
     assert_eq!(verdict([make(b"ftyp", b"isom"), make(b"moov", &deep)].concat()), Err(FailureCode::LimitExceeded));
