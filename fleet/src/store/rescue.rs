@@ -15,7 +15,7 @@ use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
     /// Workers that may fall silent on a chunk in a row without committing a segment. The engine is a process of its
-    /// own, so media that kills does not kill a worker; silence mostly is the machine. 5.
+    /// own, so media that kills does not kill a worker; silence mostly is the machine. 8.
     pub deaths: i32,
     /// Tries that may fail in a row without committing a segment. 10.
     pub tries: i32,
@@ -25,7 +25,7 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { deaths: 5, tries: 10, resend_after: Duration::from_secs(60) }
+        Self { deaths: 8, tries: 10, resend_after: Duration::from_secs(60) }
     }
 }
 
