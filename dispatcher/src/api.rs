@@ -113,7 +113,7 @@ impl Api {
         Ok(Arc::new(Self {
             callers: Callers::new(store.clone(), tokens),
             rates: Rates::new(config.api.requests_per_second),
-            feed: events::Feed::new(store.clone()),
+            feed: events::Feed::new(store.clone(), config.api.event_listeners),
             webhooks: Guard::new(&config.webhooks).map_err(failed)?,
             signer: Signer::new(secret),
             config: config.clone(),

@@ -196,7 +196,7 @@ pub enum Verb {
     Simulate(SimulateArgs),
     /// Delete what is kept no longer: rows, objects of lost attempts, unfinished uploads
     Sweep {
-        /// Rows of jobs that ended longer ago than this many days
+        /// Jobs that ended without success longer ago than this many days
         #[arg(long, default_value_t = 30.0)]
         days: f64,
         /// Objects that lost attempts left, of jobs that ended longer ago than this many hours

@@ -2,7 +2,8 @@
 //!
 //! A player that watches a growing presentation expects each new segment within 1.5 target durations of the one before
 //! (RFC 8216 6.2.1 and the authoring rules). Chunks are finished in bursts; so a few segments are held back, and handed
-//! out one by one until the next burst. Nobody waits for them: they are at the far end of what can be watched.
+//! out one by one until the next burst. Nobody waits for them: they are at the far end of what can be watched. A part of
+//! the match that is watched before what precedes it grows by the same rule: its first three segments as they come.
 
 /// Segments that are held back at most.
 const MOST_RESERVE: u64 = 10;

@@ -14,7 +14,8 @@ use crate::dispatch::DispatchError;
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Rows of ended jobs, and events of no job: 30 days. What was published stays.
+    /// Jobs that ended without success, and events of no job: 30 days. What was published stays, with all that is known of
+    /// it: people come back to their matches.
     pub rows: Duration,
     /// Objects that lost attempts left: a day after the job ended, when no writer of it can be alive.
     pub orphans: Duration,
@@ -38,7 +39,7 @@ impl Default for Retention {
 pub struct Swept {
     /// Jobs whose rows are gone.
     pub jobs: u64,
-    /// Objects of lost attempts.
+    /// Objects of lost attempts, and of jobs whose rows are gone.
     pub objects: u64,
     /// Uploads in parts.
     pub uploads: u64,
@@ -62,7 +63,14 @@ pub async fn sweep_once(
     for job in store.unswept(retention.orphans, 100).await? {
         swept.objects += sweep_job(store, objects, &job).await?;
     }
-    swept.jobs = store.delete_old_jobs(retention.rows, 500).await?;
+    for job in store.delete_old_jobs(retention.rows, 500).await? {
+        swept.jobs += 1;
+        // Rows before objects: nobody can try it again any more, so nothing comes to name them.
+        let root = keys::job_prefix(job.organisation_id, job.id, 1);
+        let all = listed(objects, &root).await?;
+        objects.delete(&all).await?;
+        swept.objects += all.len() as u64;
+    }
     swept.events = store.delete_old_events(retention.rows, 10_000).await?;
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
     store.prune_capacity(retention.decisions).await?;
@@ -80,20 +88,25 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
     // A plan that was replaced lies beside the folder of the present one.
     let root = keys::job_prefix(job.organisation_id, job.id, 1);
     let current = keys::job_prefix(job.organisation_id, job.id, job.generation);
-    let mut listed = Vec::new();
-    let mut after: Option<String> = None;
-    loop {
-        let page = objects.list(&root, after.as_deref()).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.key.clone());
-        // Also what arrived after the end: a writer learns of a cancel later.
-        listed.extend(page.into_iter().map(|o| o.key));
-    }
+    // Also what arrived after the end: a writer learns of a cancel later.
+    let listed = listed(objects, &root).await?;
     let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
     let orphans = orphans(listed, &current, files, job.succeeded);
     objects.delete(&orphans).await?;
     store.mark_swept(job.id).await?;
     Ok(orphans.len() as u64)
+}
+
+/// The keys of all objects below a folder.
+async fn listed(objects: &Arc<dyn ObjectStore>, folder: &str) -> Result<Vec<String>, DispatchError> {
+    let mut keys = Vec::new();
+    let mut after: Option<String> = None;
+    loop {
+        let page = objects.list(folder, after.as_deref()).await?;
+        let Some(last) = page.last() else { return Ok(keys) };
+        after = Some(last.key.clone());
+        keys.extend(page.into_iter().map(|object| object.key));
+    }
 }
 
 /// Those of the listed objects that nothing names: media that is not among the committed `files` (folder and file) of the

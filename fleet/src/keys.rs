@@ -39,10 +39,10 @@ pub fn picture(index: u64, attempt: i32) -> String {
     format!("pic_{index:05}_a{attempt}.jpg")
 }
 
-/// File of a clip for download, below the folder of the match's presentation.
+/// File of a clip for download, below the folder of the match's presentation; `job` makes it.
 #[must_use]
-pub fn download(clip: Uuid, attempt: i32) -> String {
-    format!("clips/{clip}/download_a{attempt}.mp4")
+pub fn download(clip: Uuid, job: Uuid, attempt: i32) -> String {
+    format!("clips/{clip}/{job}_a{attempt}.mp4")
 }
 
 /// Key of an uploaded file. Its name is kept as far as every store, shell and console takes it.

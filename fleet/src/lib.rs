@@ -10,6 +10,7 @@
 //! 7. [`plan`] and [`presentation`]: what a job will make, and the playlists of what it made.
 //! 8. [`state`]: the machines of jobs and chunks; [`store`]: Postgres, the truth.
 //! 9. [`queue`] only wakes; [`objects`] holds media.
+//! 10. [`internet`]: which addresses strangers may have us connect to.
 
 pub mod clip;
 pub mod cmaf;
@@ -17,6 +18,7 @@ pub mod config;
 pub mod conformance;
 pub mod failure;
 pub mod hls;
+pub mod internet;
 pub mod keys;
 pub mod ladder;
 pub mod objects;

@@ -183,7 +183,7 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
     let service = Arc::new(Service {
         id: Uuid::now_v7(),
         region: region.name.clone(),
-        stash: Stash::new(slots as usize, engines, buckets),
+        stash: Stash::new(slots as usize, engines, buckets, config.api.source_reach()?.map(Arc::new)),
         leases: Leases::default(),
         metrics: Metrics::new(slots),
         lease: config.timing.lease(),

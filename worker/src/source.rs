@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::internet::Reach;
 use fleet::objects::{Buckets, ObjectStore};
 
 pub use error::SourceError;
@@ -60,6 +61,8 @@ pub struct SourceOptions {
     pub remote: BlockOptions,
     /// Time limits and retries of S3 and web servers.
     pub network: NetworkOptions,
+    /// What addresses web servers may have; `None`: whatever this machine reaches, as for a person at its keyboard.
+    pub reach: Option<Arc<Reach>>,
 }
 
 /// Sizes of the block cache.
@@ -113,6 +116,7 @@ impl Default for SourceOptions {
                 first_delay: Duration::from_millis(500),
                 total_delay: Duration::from_secs(30),
             },
+            reach: None,
         }
     }
 }
@@ -157,7 +161,8 @@ impl Source {
             }
             Place::Http(url) => {
                 let first_len = options.remote.clamped().block_len;
-                let (object, first) = HttpObject::open(input.clone(), url.clone(), options.network, first_len).await?;
+                let how = (options.network, options.reach);
+                let (object, first) = HttpObject::open(input.clone(), url.clone(), how, first_len).await?;
                 Blocks::new(Backend::Http(object), input, options.remote, Some(first))
             }
             Place::S3 { bucket, key } => {

@@ -11,6 +11,7 @@ use fleet::objects::{ObjectError, PutCondition, meta_for};
 use fleet::plan::JobPlan;
 use fleet::presentation::{GrowingTrack, clip_master, clip_playlist};
 use fleet::store::clips::{ClipRow, ClipTrack};
+use fleet::store::jobs::JobRow;
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -109,7 +110,7 @@ impl Api {
             length_s: cut.length_s,
             expires_at,
             created_at: row.created_at,
-            download: self.download(grant, row, cut.frames.end - cut.frames.start, at_work),
+            download: self.download(grant, plan, row, cut.frames.end - cut.frames.start, at_work),
         }
     }
 
@@ -160,7 +161,22 @@ fn milliseconds(field: &str, seconds: f64) -> Result<i64, Problem> {
     Ok(ms)
 }
 
-/// Makes a clip. It plays at once.
+fn not_watchable(row: &JobRow) -> Problem {
+    let so_far = fleet::timeline::clock(f64::from(i32::try_from(row.watchable_ms / 1000).unwrap_or(0)));
+    let title = format!("That part cannot be watched yet; so far there is {so_far} of the match.");
+    Problem::conflict("not_watchable_yet", title)
+}
+
+/// The frame after the last that the pictures of a cut hold: the last segment of a match is shorter than others.
+fn end_of(plan: &JobPlan, cut: &Cut, tracks: &[ClipTrack]) -> u64 {
+    let Some(pictures) = tracks.iter().find(|track| track.kind == "video") else { return 0 };
+    let seconds: f64 = pictures.segments.iter().map(|segment| segment.seconds).sum();
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "frames of a clip")]
+    let frames = (seconds * plan.video.rate.as_f64()).round() as u64;
+    plan.video.grid.start(cut.first).unwrap_or(0) + frames
+}
+
+/// Makes a clip of what can be watched: from the beginning on, or from a later minute that was put first. It plays at once.
 #[utoipa::path(post, path = "/jobs/{id}/clips", tag = "clips", params(("id" = Uuid, Path)), request_body = ClipRequest,
     responses((status = 201, body = Clip), (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", body = Problem, content_type = "application/problem+json")))]
@@ -177,18 +193,18 @@ async fn create(
     }
     let title = text("title", asked.title.as_deref().unwrap_or_default(), 500)?;
     let tenant = api.tenant(&caller);
-    let mut tx = tenant.begin().await?;
-    let row = api.store.job_in(&mut tx, job).await?;
-    let plan = match api.store.plan_in(&mut tx, job).await? {
-        Some(plan) if end <= row.watchable_ms => plan,
-        _ => {
-            let so_far = fleet::timeline::clock(f64::from(i32::try_from(row.watchable_ms / 1000).unwrap_or(0)));
-            let title = format!("That part cannot be watched yet; so far there is {so_far} of the match.");
-            return Err(Problem::conflict("not_watchable_yet", title));
-        }
-    };
+    let row = tenant.job(job).await?;
+    let plan = tenant.plan(job).await?.ok_or_else(|| not_watchable(&row))?;
     let cut = Cut::of(&plan, start, end);
+    // While the match is being made, what was put first is there before what precedes it.
+    if end > row.watchable_ms && !api.keep_part(&row, cut.first, cut.end).await? {
+        return Err(not_watchable(&row));
+    }
+    let mut tx = tenant.begin().await?;
     let tracks = api.store.clip_tracks(&mut tx, job, cut.first, cut.end).await?;
+    if end > row.watchable_ms && end_of(&plan, &cut, &tracks) < cut.frames.end {
+        return Err(not_watchable(&row));
+    }
     let grant = Grant::of(&row);
     let id = Uuid::now_v7();
     // Playlists first: a clip that is in the list plays.

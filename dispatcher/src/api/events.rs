@@ -35,8 +35,6 @@ const LOOKS_PER_PROGRESS: u32 = 4;
 const BATCH: u32 = 500;
 /// Events that a slow listener may lag behind before it reads them from the database.
 const BACKLOG: usize = 1024;
-/// Listeners of one dispatcher.
-const LISTENERS: usize = 4096;
 /// A stream ends after this, so that a withdrawn key does not listen for ever; clients come back by themselves.
 const LONGEST: Duration = Duration::from_secs(30 * 60);
 /// Silence after which a line is sent that keeps proxies from closing the connection.
@@ -76,16 +74,20 @@ pub(super) struct Feed {
     store: Store,
     frames: broadcast::Sender<Arc<Frame>>,
     listeners: Arc<Semaphore>,
+    /// Listeners at most.
+    most: usize,
 }
 
 impl Feed {
-    pub(super) fn new(store: Store) -> Self {
-        Self { store, frames: broadcast::channel(BACKLOG).0, listeners: Arc::new(Semaphore::new(LISTENERS)) }
+    /// A feed for at most `most` listeners.
+    pub(super) fn new(store: Store, most: u32) -> Self {
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        Self { store, frames: broadcast::channel(BACKLOG).0, listeners: Arc::new(Semaphore::new(most)), most }
     }
 
     /// Who listens now.
     pub(super) fn listening(&self) -> usize {
-        LISTENERS - self.listeners.available_permits()
+        self.most - self.listeners.available_permits()
     }
 
     /// Hands on what happens until `stop`.

@@ -2,13 +2,15 @@
 //!
 //! The playlists begin with the segment of that minute and list what follows it without a hole in every rendition, so they
 //! grow as `watch.m3u8` does, and end with the match. Nobody writes them: they are made of the committed segments whenever a
-//! player asks. Segments that are committed stay, so what was listed once is listed again.
+//! player asks. How far they go is noted first ([`fleet::store::parts`]): what was listed once is listed again, and is
+//! withdrawn no more. It is also what they are paced by: the first segments are listed as they come, since somebody waits for
+//! them; behind these the same reserve is held back as with `watch.m3u8`, for the same players.
 
 use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use fleet::hls::{render_media_playlist, render_multivariant_playlist};
 use fleet::plan::JobPlan;
-use fleet::presentation::{GrowingTrack, clip_master, growing_part};
+use fleet::presentation::{GrowingTrack, clip_master, growing_part, growing_target};
 use fleet::state::JobState;
 use fleet::store::clips::ClipTrack;
 use fleet::store::jobs::JobRow;
@@ -16,6 +18,7 @@ use fleet::store::jobs::JobRow;
 use super::Api;
 use super::playback::Grant;
 use super::problem::Problem;
+use crate::pace::{Pace, pace};
 use crate::publisher::growing::watchable_segments;
 
 /// Folder of these playlists, below the presentation's. Nothing lies there.
@@ -54,6 +57,15 @@ pub(super) struct Part {
     pub(super) watchable_ms: i64,
 }
 
+/// How far a part is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Listed {
+    /// The segment after the last.
+    end: u64,
+    /// Nothing more comes.
+    has_ended: bool,
+}
+
 impl Api {
     /// What can be watched from a second of a match on; `None` when nothing can yet.
     pub(super) async fn part_from(&self, row: &JobRow, second: f64) -> Result<Option<Part>, Problem> {
@@ -62,7 +74,7 @@ impl Api {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a day at most")]
         let frame = (second * rate.as_f64()).max(0.0) as u64;
         let first = grid.segment_of(frame);
-        let end = watchable_segments(&self.store.growth_from(row.id, first).await?);
+        let end = self.listed_from(row, &plan, first).await?.end;
         let Some(begins) = grid.start(first).filter(|_| end > first) else { return Ok(None) };
         let ends = grid.start(end).or(plan.expected_frames).unwrap_or(begins);
         #[expect(clippy::cast_possible_truncation, reason = "media times")]
@@ -74,27 +86,54 @@ impl Api {
         }))
     }
 
+    /// How far the part from segment `first` on is listed by now.
+    async fn listed_from(&self, row: &JobRow, plan: &JobPlan, first: u64) -> Result<Listed, Problem> {
+        let Some(lock) = self.store.lock_part(row.id, row.generation, first).await? else {
+            return Ok(Listed { end: self.store.listed_part(row.id, first).await?, has_ended: false });
+        };
+        let available = watchable_segments(&lock.tracks);
+        // A playlist to which nothing more can come has to say so: players take one that only stops growing for broken.
+        let has_ended = lock.is_whole && available > first;
+        let (many, target_s) = (available.saturating_sub(first), f64::from(growing_target(plan)));
+        let paced = paced(many, lock.listed - first, lock.appended_s, lock.since_s, target_s);
+        let end = if has_ended { available } else { first + paced }.max(lock.listed);
+        if end > lock.listed {
+            lock.list(end).await?;
+        }
+        Ok(Listed { end, has_ended })
+    }
+
+    /// Whether every rendition has the segments `[first, end)`; if so they are withdrawn no more.
+    pub(super) async fn keep_part(&self, row: &JobRow, first: u64, end: u64) -> Result<bool, Problem> {
+        let Some(lock) = self.store.lock_part(row.id, row.generation, first).await? else { return Ok(false) };
+        let is_there = watchable_segments(&lock.tracks) >= end;
+        if is_there {
+            lock.list(end).await?;
+        }
+        Ok(is_there)
+    }
+
     /// One of the playlists, as it is now.
     pub(super) async fn focused_playlist(&self, grant: &Grant, asked: Asked<'_>) -> Result<Response, Problem> {
         let tenant = self.store.tenant(grant.organisation);
-        let mut tx = tenant.begin().await?;
-        let row = self.store.job_in(&mut tx, grant.job).await?;
-        let plan = self.store.plan_in(&mut tx, grant.job).await?.filter(|_| row.generation == grant.generation);
+        let row = tenant.job(grant.job).await?;
+        let plan = tenant.plan(grant.job).await?.filter(|_| row.generation == grant.generation);
         let plan = plan.ok_or_else(|| Problem::not_found("object"))?;
-        let is_complete = row.job_state() == JobState::Succeeded;
+        let has_ended = row.job_state() == JobState::Succeeded;
+        let listed = if has_ended { None } else { Some(self.listed_from(&row, &plan, asked.first).await?) };
         // At the end sound may run past the last picture.
-        let end = if is_complete {
-            u64::MAX
-        } else {
-            watchable_segments(&self.store.growth_from(row.id, asked.first).await?)
+        let (end, has_ended) = match listed {
+            Some(Listed { end, has_ended: false }) => (end, false),
+            _ => (i64::MAX.cast_unsigned(), true),
         };
-        let tracks = self.store.clip_tracks(&mut tx, row.id, asked.first, end.min(i64::MAX.cast_unsigned())).await?;
+        let mut tx = tenant.begin().await?;
+        let tracks = self.store.clip_tracks(&mut tx, row.id, asked.first, end).await?;
         let text = match asked.rendition {
             None => master(&plan, tracks, asked.first),
             Some(name) => {
                 let track = tracks.into_iter().find(|track| track.name == name);
                 let track = growing(track.ok_or_else(|| Problem::not_found("object"))?);
-                render_media_playlist(&growing_part(&plan, &track, "../../", is_complete))
+                render_media_playlist(&growing_part(&plan, &track, "../../", has_ended))
             }
         };
         let headers = HeaderMap::from_iter([
@@ -103,6 +142,13 @@ impl Api {
         ]);
         Ok((headers, text).into_response())
     }
+}
+
+/// How many segments of a part to list: of `available`, where `listed` are listed and the first is there since `since_s`.
+fn paced(available: u64, listed: u64, appended_s: Option<f64>, since_s: f64, target_s: f64) -> u64 {
+    #[expect(clippy::cast_precision_loss, reason = "segment counts")]
+    let seconds_per_segment = since_s / available.max(1) as f64;
+    pace(Pace { available, listed, appended_s, target_s, seconds_per_segment })
 }
 
 fn master(plan: &JobPlan, tracks: Vec<ClipTrack>, first: u64) -> String {
@@ -125,6 +171,18 @@ fn growing(track: ClipTrack) -> GrowingTrack {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_is_there_at_once_and_keeps_a_few_segments_for_the_time_between_two_bursts() {
+        for there in 1..=3 {
+            assert_eq!(paced(there, 0, None, 20.0, 6.0), there, "somebody waits for the first ones");
+        }
+        // Thirty segments in three minutes, as fast as they are watched.
+        assert_eq!(paced(30, 0, None, 180.0, 6.0), 22);
+        assert_eq!(paced(30, 22, Some(3.0), 183.0, 6.0), 22);
+        assert_eq!(paced(30, 22, Some(8.5), 188.5, 6.0), 23, "within one and a half target durations");
+        assert_eq!(paced(30, 30, Some(60.0), 240.0, 6.0), 30);
+    }
 
     #[test]
     fn only_names_of_these_playlists_are_taken_for_them() {

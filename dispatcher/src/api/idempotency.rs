@@ -22,7 +22,7 @@ use super::problem::Problem;
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 const MAX_KEY: usize = 200;
-/// Largest answer that is kept.
+/// Largest answer that is kept, in bytes.
 const MAX_ANSWER: usize = 256 << 10;
 
 /// Answers again what was answered before.
@@ -91,16 +91,21 @@ async fn answer_once(
         tenant.answer(name, None).await?;
         return Ok(Response::from_parts(parts, body));
     }
-    let bytes = to_bytes(body, MAX_ANSWER).await.map_err(|error| {
-        tracing::error!(%error, "an answer could not be kept");
-        Problem::internal()
-    })?;
+    let bytes = whole(body).await?;
     let sealed = envelope.seal(&digest, bytes.to_vec()).ok_or_else(|| {
         tracing::error!("an answer could not be sealed");
         Problem::internal()
     })?;
     tenant.answer(name, Some((parts.status.as_u16(), &sealed))).await?;
     Ok(Response::from_parts(parts, Body::from(bytes)))
+}
+
+/// An answer that is to be kept. One that is too large was done all the same: its key stays taken.
+async fn whole(body: Body) -> Result<Bytes, Problem> {
+    to_bytes(body, MAX_ANSWER).await.map_err(|error| {
+        tracing::error!(%error, "an answer could not be kept");
+        Problem::internal()
+    })
 }
 
 fn digest(method: &Method, path: &str, body: &Bytes) -> Vec<u8> {
@@ -110,4 +115,17 @@ fn digest(method: &Method, path: &str, body: &Bytes) -> Vec<u8> {
         hash.update(part);
     }
     hash.finalize().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_larger_than_any_is_not_kept() {
+        let answer = |bytes| whole(Body::from(vec![b' '; bytes]));
+        assert_eq!(answer(MAX_ANSWER).await.map(|kept| kept.len()).ok(), Some(MAX_ANSWER));
+        let refused = answer(MAX_ANSWER + 1).await.map_err(|problem| problem.into_response().status());
+        assert_eq!(refused.err(), Some(StatusCode::INTERNAL_SERVER_ERROR));
+    }
 }

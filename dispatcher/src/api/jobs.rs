@@ -434,7 +434,7 @@ async fn within_limits(tenant: &Tenant, tx: &mut PgConnection) -> Result<(), Pro
     if let Some(most) = limits.storage_bytes
         && usage.storage_bytes >= most
     {
-        return Err(Problem::quota("The storage is full; delete what is not needed any more."));
+        return Err(Problem::quota("The storage is full; ask whoever runs this service for more."));
     }
     Ok(())
 }
@@ -524,6 +524,8 @@ async fn focus(
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
     api.store.focus_in(&mut tx, id, asked.at_s).await?;
+    let detail = serde_json::json!({ "at_s": asked.at_s });
+    tenant.audit(&mut tx, &change(&caller, "job.focused", id, detail)).await?;
     let row = api.store.job_in(&mut tx, id).await?;
     tx.commit().await?;
     Ok(Json(Job::of(&row, caller.has(Scope::Ops))))

@@ -347,6 +347,7 @@ async fn test(
     let webhook = tenant.webhook_in(&mut tx, id).await?.ok_or_else(|| Problem::not_found("webhook"))?;
     refuse_disabled(&webhook)?;
     let row = tenant.test_webhook(&mut tx, id, &fan_out::test_payload(id)).await?;
+    tenant.audit(&mut tx, &change(&caller, "webhook.tested", id, serde_json::json!({}))).await?;
     tx.commit().await?;
     Ok((StatusCode::ACCEPTED, Json(row.into())))
 }

@@ -6,42 +6,12 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::sync::Arc;
 
 use fleet::config::WebhooksConfig;
+use fleet::internet::Reach;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::{Host, Url};
-
-/// IPv4 networks that are not the public Internet: IANA's registry of special-purpose addresses, multicast and the rest
-/// that is reserved.
-const REFUSED_V4: [&str; 17] = [
-    "0.0.0.0/8",
-    "10.0.0.0/8",
-    "100.64.0.0/10",
-    "127.0.0.0/8",
-    "169.254.0.0/16",
-    "172.16.0.0/12",
-    "192.0.0.0/24",
-    "192.0.2.0/24",
-    "192.31.196.0/24",
-    "192.52.193.0/24",
-    "192.88.99.0/24",
-    "192.168.0.0/16",
-    "192.175.48.0/24",
-    "198.18.0.0/15",
-    "198.51.100.0/24",
-    "203.0.113.0/24",
-    // Multicast, reserved and broadcast.
-    "224.0.0.0/3",
-];
-
-/// The part of IPv6 that is the public Internet. What carries IPv4 addresses (mapped, NAT64), loopback, unique local,
-/// link-local and multicast lie outside.
-const PUBLIC_V6: &str = "2000::/3";
-
-/// What within it is not: protocol assignments with Teredo, documentation, 6to4, AS112.
-const REFUSED_V6: [&str; 5] = ["2001::/23", "2001:db8::/32", "2002::/16", "2620:4f:8000::/48", "3fff::/20"];
 
 /// Why a delivery may not go where its webhook says. The words are for the webhook's owner: they tell nothing of what an
 /// internal name leads to.
@@ -64,44 +34,10 @@ pub enum Refused {
     Address,
 }
 
-/// A network, as `address/bits`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    bits: u8,
-}
-
-impl FromStr for Network {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let wrong = || format!("{text}: give a network as 10.0.0.0/8 or fd00::/8");
-        let (address, bits) = text.split_once('/').ok_or_else(wrong)?;
-        let network = Self { address: address.parse().map_err(|_| wrong())?, bits: bits.parse().map_err(|_| wrong())? };
-        let most = if network.address.is_ipv4() { 32 } else { 128 };
-        if network.bits <= most { Ok(network) } else { Err(wrong()) }
-    }
-}
-
-impl Network {
-    /// Whether an address lies in it. An IPv4 address lies in no IPv6 network.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let difference = match (self.address, address) {
-            (IpAddr::V4(a), IpAddr::V4(b)) => u128::from(a.to_bits() ^ b.to_bits()) << 96,
-            (IpAddr::V6(a), IpAddr::V6(b)) => a.to_bits() ^ b.to_bits(),
-            _ => return false,
-        };
-        difference.leading_zeros() >= u32::from(self.bits)
-    }
-}
-
 /// What deliveries may reach.
 #[derive(Clone, Debug)]
 pub struct Guard {
-    allowed: Vec<Network>,
-    refused: Vec<Network>,
-    public_v6: Network,
+    reach: Reach,
     http: bool,
     /// Empty: all.
     ports: Vec<u16>,
@@ -113,23 +49,13 @@ impl Guard {
     /// # Errors
     /// A network that is none.
     pub fn new(config: &WebhooksConfig) -> Result<Self, String> {
-        let parse = |texts: &[&str]| texts.iter().map(|text| text.parse()).collect::<Result<Vec<Network>, String>>();
-        let mut refused = parse(&REFUSED_V4)?;
-        refused.extend(parse(&REFUSED_V6)?);
-        Ok(Self {
-            allowed: config.allow.iter().map(|text| text.parse()).collect::<Result<_, _>>()?,
-            refused,
-            public_v6: PUBLIC_V6.parse()?,
-            http: config.http,
-            ports: config.ports.clone(),
-        })
+        Ok(Self { reach: Reach::with(&config.allow)?, http: config.http, ports: config.ports.clone() })
     }
 
     /// Whether a connection to an address may be made.
     #[must_use]
     pub fn permits(&self, address: IpAddr) -> bool {
-        let within = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
-        within(&self.allowed) || (!within(&self.refused) && (address.is_ipv4() || self.public_v6.contains(address)))
+        self.reach.permits(address)
     }
 
     /// Checks all of a URL that can be told without looking its name up.

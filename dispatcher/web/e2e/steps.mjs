@@ -57,6 +57,19 @@ export async function uploaded({ page, link }) {
   await page.locator('.upload[data-state="done"]').waitFor({ timeout: 300_000 });
 }
 
+/** Makes a job of a file that the fleet can read itself; gives its id. */
+export async function submit(page, body) {
+  return page.evaluate(async (text) => {
+    const headers = {
+      authorization: `Bearer ${localStorage.getItem('touchline.key')}`,
+      'content-type': 'application/json',
+    };
+    const answer = await fetch('/v1/jobs', { method: 'POST', headers, body: text });
+    if (!answer.ok) throw new Error(await answer.text());
+    return (await answer.json()).id;
+  }, JSON.stringify(body));
+}
+
 /** What the API answers to the key of the page. */
 export async function api(page, path) {
   return page.evaluate(async (address) => {

@@ -4,6 +4,8 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::ConfigError;
+use crate::internet::Reach;
 use crate::objects::StoreLocation;
 
 /// Variable that holds the signing secret when the file does not.
@@ -31,6 +33,10 @@ pub struct ApiConfig {
     pub playback_hours: f64,
     /// Requests a second and key, with twice as many in a burst: 50.
     pub requests_per_second: u32,
+    /// Streams of events that a dispatcher serves at the same time: 4096. Each is a connection and a file descriptor.
+    pub event_listeners: u32,
+    /// Longest clip that is made into a file, in seconds: 900, what people send to each other.
+    pub download_seconds: f64,
     /// Keys with the scope `ops` may name any file and address as the source of a job. For a fleet of one machine.
     pub local_sources: bool,
     /// `s3://` prefixes that jobs may name as their source, for example `s3://club-archive/`, beside what was uploaded;
@@ -38,6 +44,8 @@ pub struct ApiConfig {
     pub source_prefixes: Vec<String>,
     /// Jobs may name `https://` addresses as their source.
     pub http_sources: bool,
+    /// Networks (`10.2.0.0/16`) in which such sources may lie though they are not on the public Internet. None.
+    pub http_networks: Vec<String>,
     /// Segments are fetched from the dispatcher itself even when they lie in S3; otherwise it answers with a redirect
     /// to the store.
     pub proxy_media: bool,
@@ -89,9 +97,12 @@ impl Default for ApiConfig {
             signing_secret: None,
             playback_hours: 12.0,
             requests_per_second: 50,
+            event_listeners: 4096,
+            download_seconds: 900.0,
             local_sources: false,
             source_prefixes: Vec::new(),
             http_sources: false,
+            http_networks: Vec::new(),
             proxy_media: false,
             jwt: None,
             inbox: Vec::new(),
@@ -142,8 +153,20 @@ impl ApiConfig {
         std::env::var(SIGNING_SECRET).ok().filter(|s| !s.is_empty()).or_else(|| self.signing_secret.clone())
     }
 
+    /// What sources on web servers may be fetched from; `None` where whoever owns the machine names them.
+    ///
+    /// # Errors
+    /// A text that is no network.
+    pub fn source_reach(&self) -> Result<Option<Reach>, ConfigError> {
+        let wrong = |problem| ConfigError { origin: "api.http_networks".to_owned(), problems: vec![problem] };
+        if self.local_sources { Ok(None) } else { Reach::with(&self.http_networks).map(Some).map_err(wrong) }
+    }
+
     pub(super) fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
+        if let Err(problem) = Reach::with(&self.http_networks) {
+            problems.push(format!("api.http_networks: {problem}"));
+        }
         if self.listen.is_some() {
             match self.secret() {
                 None => problems.push(format!("api.signing_secret: set {SIGNING_SECRET} (`openssl rand -hex 32`)")),
@@ -168,6 +191,12 @@ impl ApiConfig {
         }
         if self.requests_per_second == 0 {
             problems.push("api.requests_per_second: give at least 1".to_owned());
+        }
+        if !(1..=1_000_000).contains(&self.event_listeners) {
+            problems.push("api.event_listeners: give 1 to 1000000".to_owned());
+        }
+        if !(1.0..=86_400.0).contains(&self.download_seconds) {
+            problems.push("api.download_seconds: give 1 to 86400 seconds".to_owned());
         }
         for prefix in &self.source_prefixes {
             let rest = prefix.strip_prefix("s3://").unwrap_or_default();
@@ -228,6 +257,14 @@ mod tests {
         assert!(config.problems()[0].contains("signing_secret"), "{:?}", config.problems());
         let config = ApiConfig { signing_secret: Some("x".repeat(32)), ..config };
         assert_eq!(config.problems(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn limits_that_would_stop_everything_are_refused() {
+        let config = ApiConfig { event_listeners: 0, download_seconds: f64::NAN, ..ApiConfig::default() };
+        let problems = config.problems();
+        assert!(problems[0].contains("event_listeners") && problems[1].contains("download_seconds"), "{problems:?}");
+        assert_eq!(ApiConfig::default().problems(), Vec::<String>::new());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct ClipRow {
     pub download_key: Option<String>,
     /// Why there is none.
     pub download_error: Option<String>,
+    /// Height of the rendition that it is made of, unless that is the tallest.
+    pub download_height: Option<i32>,
     /// Which plan of the match it shows; its folder.
     pub generation: i32,
 }
@@ -51,7 +53,7 @@ pub struct ClipTrack {
 }
 
 const CLIP: &str = "select c.id, c.job_id, c.title, c.start_ms, c.end_ms, c.created_at, c.download, c.download_key, \
-    c.download_error, j.generation from touchline.clips c join touchline.jobs j on j.id = c.job_id";
+    c.download_error, c.download_height, j.generation from touchline.clips c join touchline.jobs j on j.id = c.job_id";
 
 impl Store {
     /// As [`clip_tracks`](Self::clip_tracks), for a worker.

@@ -30,12 +30,26 @@ pub struct Order {
     pub start_ms: i64,
     /// Where it ends.
     pub end_ms: i64,
+    /// Height of the rendition that it is made of; the tallest without one.
+    pub height: Option<u32>,
+}
+
+/// What became of a request for a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is there or being made already.
+    Already,
+    /// It will be made.
+    New {
+        /// The file of another height that nobody will find any more, below the folder of the match's presentation.
+        replaced: Option<String>,
+    },
 }
 
 impl Store {
-    /// Asks for the file of a clip; `seconds` is how long the clip is. What is being made or was made stays as it is, and
-    /// what failed is tried again. `false` when there was nothing to do. Whether `tenant` may ask was decided before: the
-    /// job is the fleet's own, which row-level security keeps from organisations.
+    /// Asks for the file of a clip; `seconds` is how long the clip is. A clip has one file: what is being made or was made
+    /// in this height stays as it is, another height takes its place, and what failed is tried again. Whether `tenant` may
+    /// ask was decided before: the job is the fleet's own, which row-level security keeps from organisations.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -44,21 +58,25 @@ impl Store {
         tenant: &Tenant,
         clip: Uuid,
         seconds: f64,
+        height: Option<u32>,
         audit: &AuditEntry<'_>,
-    ) -> Result<bool, StoreError> {
+    ) -> Result<Asked, StoreError> {
         let mut tx = self.pool.begin().await?;
         let asked = self
             .query(
-                "update touchline.clips set download = 'queued', download_key = null, download_error = null,
-                    download_asked_at = now()
-                 where id = $1 and download in ('none', 'failed')",
+                "with before as (select id, download_key from touchline.clips where id = $1 for update)
+                 update touchline.clips c set download = 'queued', download_key = null, download_error = null,
+                    download_asked_at = now(), download_height = $2
+                 from before b
+                 where c.id = b.id and (c.download in ('none', 'failed') or c.download_height is distinct from $2)
+                 returning b.download_key",
             )
             .bind(clip)
-            .execute(&mut *tx)
+            .bind(height.map(|height| i32::try_from(height).unwrap_or(i32::MAX)))
+            .fetch_optional(&mut *tx)
             .await?;
-        if asked.rows_affected() == 0 {
-            return Ok(false);
-        }
+        let Some(asked) = asked else { return Ok(Asked::Already) };
+        let replaced = asked.try_get("download_key")?;
         let job = Uuid::now_v7();
         self.query("delete from touchline.jobs where clip_id = $1").bind(clip).execute(&mut *tx).await?;
         // It begins running: there is nothing to plan. It costs seconds, so that only a cap that stops all work stops it.
@@ -88,7 +106,7 @@ impl Store {
         .await?;
         tenant.audit(&mut tx, audit).await?;
         tx.commit().await?;
-        Ok(true)
+        Ok(Asked::New { replaced })
     }
 
     /// What a download's job is to make; `None` when the clip or its match has gone.
@@ -98,7 +116,7 @@ impl Store {
     pub async fn download_order(&self, job: Uuid) -> Result<Option<Order>, StoreError> {
         let row = self
             .query(
-                "select c.id, c.job_id, c.start_ms, c.end_ms, m.generation, m.plan
+                "select c.id, c.job_id, c.start_ms, c.end_ms, c.download_height, m.generation, m.plan
                  from touchline.jobs d join touchline.clips c on c.id = d.clip_id
                  join touchline.jobs m on m.id = c.job_id where d.id = $1 and m.plan is not null",
             )
@@ -113,6 +131,7 @@ impl Store {
                 plan: read_json("plan", row.try_get("plan")?)?,
                 start_ms: row.try_get("start_ms")?,
                 end_ms: row.try_get("end_ms")?,
+                height: row.try_get::<Option<i32>, _>("download_height")?.and_then(|height| height.try_into().ok()),
             })
         })
         .transpose()

@@ -101,9 +101,8 @@ impl Store {
     }
 
     /// Withdraws what one newly quarantined device made since it last worked, of jobs that are still being made: those
-    /// segments are made again. What a growing playlist lists, or may list by
-    /// now, stays, since playlists only grow. `None` when
-    /// there is no such device.
+    /// segments are made again. What a growing playlist lists, or may list by now, stays, since playlists only grow.
+    /// `None` when there is no such device.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -150,6 +149,8 @@ impl Store {
                 where s.job_id = x.job_id and s.chunk = x.chunk and s.attempt = x.attempt
                     and r.job_id = s.job_id and r.name = s.rendition and r.kind = 'video'
                     and s.index >= coalesce((select greatest(listed, promised) from touchline.publications p where p.job_id = s.job_id), 0)
+                    and not exists (select from touchline.parts p
+                        where p.job_id = s.job_id and s.index >= p.first and s.index < p.listed)
                 returning s.job_id, s.chunk),
              back as (
                 update touchline.chunks c

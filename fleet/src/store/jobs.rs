@@ -508,7 +508,7 @@ impl Store {
         Ok(())
     }
 
-    /// Puts the match from `second` on first among what is not yet released.
+    /// Puts the match from `second` on first among what is not yet released, beginning with the chunk that holds it.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] before the job has a plan, or after it has ended.
@@ -534,7 +534,9 @@ impl Store {
         let frame = (second * plan.video.rate.as_f64()).clamp(0.0, 1e9) as u64;
         self.query(
             "with job as (
-                update touchline.jobs set focus_segment = $2, updated_at = now() where id = $1 returning organisation_id)
+                update touchline.jobs j set focus_segment = coalesce((select max(c.first_segment) from touchline.chunks c
+                    where c.job_id = j.id and c.kind = 'video' and c.first_segment <= $2), $2), updated_at = now()
+                where id = $1 returning organisation_id)
              insert into touchline.events (organisation_id, job_id, type, data)
              select organisation_id, $1, 'job.focused', jsonb_build_object('at_s', $3::float8) from job",
         )

@@ -124,40 +124,6 @@ impl Store {
             .collect()
     }
 
-    /// As [`growth`](Self::growth), of one job from a later segment on, as if all before it were listed.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn growth_from(&self, job: Uuid, first: u64) -> Result<Vec<Growth>, StoreError> {
-        let rows = self
-            .query(
-                "select r.name, r.kind, r.ended, $2 + (
-                    select count(*) from (
-                        select s.index - row_number() over (order by s.index) as gap from touchline.segments s
-                        where s.job_id = r.job_id and s.rendition = r.name and s.index >= $2) run
-                    where gap = $2 - 1) as contiguous
-                 from touchline.renditions r where r.job_id = $1 and r.kind in ('video', 'audio') order by r.name",
-            )
-            .bind(job)
-            .bind(signed(first))
-            .fetch_all(&self.pool)
-            .await?;
-        rows.into_iter()
-            .map(|r| {
-                Ok(Growth {
-                    job,
-                    publishing: false,
-                    rendition: r.try_get("name")?,
-                    kind: r.try_get("kind")?,
-                    ended: r.try_get("ended")?,
-                    listed: first,
-                    contiguous: unsigned(r.try_get("contiguous")?),
-                    appended_s: None,
-                })
-            })
-            .collect()
-    }
-
     /// The right to publish this plan of a job; `None` while another publisher has it, and when the job has ended or is
     /// planned again. A new plan waits for the lock, so what was read of the plan holds while it is held.
     ///

@@ -216,6 +216,7 @@ impl Store {
             "delete from touchline.chunks where job_id = $1",
             "delete from touchline.renditions where job_id = $1",
             "delete from touchline.publications where job_id = $1",
+            "delete from touchline.parts where job_id = $1",
         ] {
             self.query(sql).bind(job).execute(&mut *tx).await?;
         }

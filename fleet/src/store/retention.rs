@@ -8,24 +8,25 @@ use uuid::Uuid;
 use super::{Store, StoreError, seconds};
 
 impl Store {
-    /// Deletes rows of jobs that ended longer ago than `after`; usage stays. Gives how many jobs.
+    /// Deletes rows of jobs that ended without success longer ago than `after`, and of those that made a clip's file; usage
+    /// stays, and so does every match that can be watched. Gives what was deleted.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
-        let done = self
-            .query(
+    pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<Vec<Deleted>, StoreError> {
+        Ok(self
+            .query_as(
                 "with old as (
-                select id from touchline.jobs where finished_at < now() - make_interval(secs => $1)
+                select id from touchline.jobs
+                where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null)
                 order by finished_at limit $2 for update skip locked),
              events as (delete from touchline.events where job_id in (select id from old))
-             delete from touchline.jobs where id in (select id from old)",
+             delete from touchline.jobs where id in (select id from old) returning organisation_id, id",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
-            .execute(&self.pool)
-            .await?;
-        Ok(done.rows_affected())
+            .fetch_all(&self.pool)
+            .await?)
     }
 
     /// Deletes events that no job takes along (uploads that were completed), older than `after`. Gives how many.
@@ -124,6 +125,15 @@ impl Store {
         }
         Ok(Some(files))
     }
+}
+
+/// A job whose rows are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
+pub struct Deleted {
+    /// Owner.
+    pub organisation_id: Uuid,
+    /// Job.
+    pub id: Uuid,
 }
 
 /// An ended job whose output is to be swept.

@@ -78,6 +78,14 @@ fn body(operation: &Operation) -> Value {
     }
 }
 
+/// What is sent with POST and changes nothing: a price is asked for, addresses of parts are signed.
+const NO_CHANGE: [&str; 2] = ["/v1/quote", "/v1/uploads/{id}/parts"];
+
+/// How many changes the audit log holds.
+async fn recorded(fleet: &Fleet) -> i64 {
+    sqlx::query_scalar("select count(*) from touchline.audit").fetch_one(fleet.store.pool()).await.unwrap()
+}
+
 /// What our organisation has, one of each.
 struct Ours {
     organisation: Uuid,
@@ -245,11 +253,15 @@ async fn every_route_is_closed_to_who_lacks_the_scope_and_to_other_organisations
     for operation in operations.iter().filter(|o| !o.open) {
         let what = format!("{} {}", operation.method, operation.path);
         let client = &single[scope_of(operation).unwrap_or("jobs:read")];
+        let before = recorded(&fleet).await;
         let answer = ask(client, operation, &ours.path(operation)).await;
         // The job has ended, the upload lacks its parts, and there is no such worker: beyond the door, that is the answer.
         let ended = answer.status == 409
             && ["cancel", "retry", "focus", "complete"].iter().any(|verb| operation.path.ends_with(verb));
         let nobody = answer.status == 404 && operation.path.contains("workers");
-        assert!((200..300).contains(&answer.status) || ended || nobody, "{what}: {answer:?}");
+        let is_done = (200..300).contains(&answer.status);
+        assert!(is_done || ended || nobody, "{what}: {answer:?}");
+        let is_change = is_done && operation.method != "get" && !NO_CHANGE.contains(&operation.path.as_str());
+        assert_eq!(recorded(&fleet).await > before, is_change, "{what}: what changes something is in the audit log");
     }
 }

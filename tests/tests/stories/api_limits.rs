@@ -1,7 +1,9 @@
 //! Limits of the interface, and requests that come twice.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use fleet::config::ApiConfig;
 use reqwest::Method;
 use serde_json::{Value, json};
 use stories::client::{Answer, Client};
@@ -19,8 +21,14 @@ struct Served {
 }
 
 async fn served(requests_per_second: u32) -> Served {
+    served_with(requests_per_second, |_| ()).await
+}
+
+async fn served_with(requests_per_second: u32, change: impl Fn(&mut ApiConfig)) -> Served {
     let mut fleet = Fleet::local(&Postgres::shared().create_database()).await;
     let interface = Interface::of(&mut fleet, requests_per_second);
+    change(&mut fleet.config.api);
+    fleet.write_config("fleet.toml", &fleet.config);
     let dispatcher = fleet.dispatcher();
     interface.ready(&fleet).await;
     let organisation = fleet.store.ensure_organisation("club", 1).await.unwrap();
@@ -123,8 +131,26 @@ async fn who_asks_too_often_is_told_when_to_come_back_and_others_are_served() {
     let wait: u64 = refused.header("retry-after").parse().unwrap();
     assert!((1..=10).contains(&wait));
     assert_eq!(ask(&other).await.status, 200, "each key has its own bucket");
-    tokio::time::sleep(std::time::Duration::from_secs(wait)).await;
+    tokio::time::sleep(Duration::from_secs(wait)).await;
     assert_eq!(ask(&s.client).await.status, 200, "what it was told holds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_listener_too_many_is_turned_away_until_another_leaves() {
+    let s = served_with(1000, |api| api.event_listeners = 2).await;
+    let listen = async || s.client.request(Method::GET, "/events").send().await.unwrap();
+    let (first, second) = (listen().await, listen().await);
+    assert!(first.status().is_success() && second.status().is_success(), "{first:?} {second:?}");
+    let refused = Answer::to(s.client.request(Method::GET, "/events")).await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+    assert_ne!(refused.header("retry-after"), "");
+    drop(first);
+    let until = Instant::now() + Duration::from_secs(30);
+    while !listen().await.status().is_success() {
+        assert!(Instant::now() < until, "the place of one who left stays taken");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(second);
 }
 
 async fn post(client: &Client, idempotency: &str, path: &str, body: &Value) -> Answer {

@@ -23,12 +23,12 @@ fn footage(dir: &Path) -> PathBuf {
     path
 }
 
-/// Runs a story of `dispatcher/web/e2e` against a fleet of its own, and gives what it measured.
-async fn told(story: &str) -> Value {
+/// Runs a story of `dispatcher/web/e2e` with a video against a fleet of its own, and gives what it measured.
+async fn told(story: &str, video: impl FnOnce(&Path) -> PathBuf) -> Value {
     let web = Path::new(ROOT).join("dispatcher/web");
     assert!(web.join("node_modules").is_dir(), "the driver is missing: run `./run test`, which installs it first");
     let dir = tempdir().unwrap();
-    let video = footage(dir.path());
+    let video = video(dir.path());
     let local = Local::start(dir.path(), &["--slots", "1"]);
     let output = Command::new("node")
         .arg(web.join(format!("e2e/{story}.mjs")))
@@ -49,7 +49,7 @@ async fn told(story: &str) -> Value {
 
 #[tokio::test]
 async fn a_coach_uploads_through_a_cut_watches_early_scrubs_clips_and_shares() {
-    let facts = told("coach").await;
+    let facts = told("coach", footage).await;
     assert!(facts["cut_at_percent"].as_i64().unwrap() < 100, "{facts}");
     assert!(facts["played_to_s"].as_f64().unwrap() >= 1.0, "{facts}");
     assert_eq!(facts["thumbnails"], 3, "{facts}");
@@ -57,8 +57,15 @@ async fn a_coach_uploads_through_a_cut_watches_early_scrubs_clips_and_shares() {
 }
 
 #[tokio::test]
+async fn a_coach_watches_a_later_minute_first_and_goes_back_and_stays_when_told_to() {
+    let facts = told("focus", |dir| made_clip(dir, 1200)).await;
+    assert!(facts["watchable_then_s"].as_i64() < facts["later_s"].as_i64(), "{facts}");
+    assert!(facts["axe_rules_passed"].as_i64().unwrap() > 50, "{facts}");
+}
+
+#[tokio::test]
 async fn a_coach_does_the_same_on_a_phone() {
-    let facts = told("phone").await;
+    let facts = told("phone", footage).await;
     assert!(facts["clip_played_to_s"].as_f64().unwrap() > 0.0, "{facts}");
     assert!(facts["axe_rules_passed"].as_i64().unwrap() > 100, "{facts}");
 }

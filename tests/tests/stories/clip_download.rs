@@ -3,13 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use fleet::objects::{ObjectStore, meta_for};
+use reqwest::redirect::Policy;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use stories::client::Client;
+use stories::fleet_processes::small_ladder;
+use stories::interface::{Interface, TENANT_SCOPES, key};
 use stories::local_fleet::{Local, log_of};
-use stories::{ffmpeg, shared_media, tool};
+use stories::services::LocalStack;
+use stories::{aws, ffmpeg, shared_media, tool};
 use tempfile::tempdir;
 
+use crate::fleet_stories::cloud;
 use crate::{coded, sync};
 
 fn owner(local: &Local, dir: &Path) -> Client {
@@ -145,4 +151,84 @@ async fn a_link_of_another_kind_opens_no_file() {
     assert_eq!(status, StatusCode::FORBIDDEN, "a link to play is none to fetch");
     let (status, problem) = client.post(&format!("/clips/{job}/download"), json!({})).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{problem}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_in_a_bucket_is_fetched_from_there_by_its_name_until_its_link_ends() {
+    let Some(media) = shared_media("frames that carry their number") else { return };
+    let (mut fleet, bucket) = cloud(&["eu-central-1"]).await;
+    let endpoint = LocalStack::shared().endpoint();
+    let interface = Interface::of(&mut fleet, 1000);
+    fleet.config.api.download_seconds = 10.0;
+    fleet.write_config("fleet.toml", &fleet.config);
+    let sources = aws::store(&endpoint, "eu-central-1", &bucket.name, "");
+    sources.put_file("match.mp4", &media.join("coded/a_closed.mp4"), meta_for("match.mp4")).await.unwrap();
+    let _dispatcher = fleet.dispatcher();
+    let _worker = fleet.worker("eu-central-1", &["--slots", "1"]);
+    interface.ready(&fleet).await;
+    let organisation = fleet.store.ensure_organisation("club", 1).await.unwrap();
+    let client = interface.client(&key(&fleet.store, organisation, &TENANT_SCOPES).await);
+    let job = fleet.submit_for(organisation, &format!("s3://{}/match.mp4", bucket.name), &small_ladder()).await;
+    fleet.succeeded(job, Duration::from_secs(180)).await;
+
+    let clip = async |from: f64, to: f64| {
+        let body = json!({ "start_s": from, "end_s": to, "title": "Tor: Łódź – 日本" });
+        let (status, clip) = client.post(&format!("/jobs/{job}/clips"), body).await;
+        assert_eq!(status, StatusCode::CREATED, "{clip}");
+        format!("/clips/{}", clip["id"].as_str().unwrap())
+    };
+    let path = clip(10.04, 17.2).await;
+    // Where the link leads, when the file is ready.
+    let ready = async |body: Value| {
+        let (status, asked) = client.post(&format!("{path}/download"), body).await;
+        assert_eq!((status, &asked["download"]["state"]), (StatusCode::ACCEPTED, &json!("queued")), "{asked}");
+        let clip = until(&client, fleet.dir.path(), &path, |clip| {
+            clip["download"]["state"] != "queued" && clip["download"]["state"] != "running"
+        })
+        .await;
+        let url = clip["download"]["url"].as_str().unwrap_or_else(|| panic!("{clip}\n{}", fleet.logs()));
+        let stays = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+        let answer = stays.get(format!("{}{url}", client.server)).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::FOUND);
+        (answer.headers()["location"].to_str().unwrap().to_owned(), clip["download"]["height"].clone())
+    };
+    let (url, height) = ready(json!({})).await;
+    assert_eq!(height, 180);
+    assert!(url.starts_with(&format!("{endpoint}/{}/published/", bucket.name)), "{url}");
+    assert!(url.contains("X-Amz-Expires=3600&") && !url.contains("X-Amz-Security-Token"), "{url}");
+    let answer = reqwest::get(&url).await.unwrap();
+    assert_eq!((answer.status(), &answer.headers()["content-type"]), (StatusCode::OK, &"video/mp4".parse().unwrap()));
+    let name = answer.headers()["content-disposition"].to_str().unwrap().to_owned();
+    assert_eq!(
+        name,
+        "attachment; filename=\"story - Tor __d_ _ __ 0.10.mp4\"; \
+         filename*=UTF-8''story%20-%20Tor%20%C5%81%C3%B3d%C5%BA%20%E2%80%93%20%E6%97%A5%E6%9C%AC%200.10.mp4"
+    );
+    let file = fleet.dir.path().join("tall.mp4");
+    std::fs::write(&file, answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(coded::numbers(&file), (251..430).collect::<Vec<_>>());
+    assert!(begins_with_its_index(&file));
+    let (head, rest) = url.split_once("attachment").unwrap();
+    let forged = reqwest::get(format!("{head}inline{rest}")).await.unwrap();
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN, "what the file is called is signed");
+
+    // A smaller one takes its place.
+    let (status, problem) = client.post(&format!("{path}/download"), json!({ "height": 91 })).await;
+    assert_eq!((status, problem["code"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("invalid")), "{problem}");
+    let (small, height) = ready(json!({ "height": 90 })).await;
+    assert_eq!(height, 90);
+    assert_eq!(reqwest::get(&url).await.unwrap().status(), StatusCode::NOT_FOUND, "the tall one is gone");
+    let file = fleet.dir.path().join("small.mp4");
+    std::fs::write(&file, reqwest::get(&small).await.unwrap().bytes().await.unwrap()).unwrap();
+    assert_eq!(probed(&file, "stream=width,height,nb_frames")[0], "160,90,179");
+    let (_, again) = client.post(&format!("{path}/download"), json!({ "height": 90 })).await;
+    assert_eq!(again["download"]["state"], "ready", "{again}");
+
+    let long = clip(0.0, 10.1).await;
+    let (status, problem) = client.post(&format!("{long}/download"), json!({})).await;
+    assert_eq!(
+        (status, problem["code"].as_str()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("clip_too_long")),
+        "{problem}"
+    );
 }

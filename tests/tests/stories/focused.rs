@@ -36,9 +36,10 @@ fn names(playlist: &MediaPlaylist) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_the_end() {
-    const MINUTE: f64 = 200.0;
+    // In the middle of a chunk, as most are.
+    const MINUTE: f64 = 500.0;
     let dir = tempdir().unwrap();
-    let source = made_clip(dir.path(), 300);
+    let source = made_clip(dir.path(), 600);
     let local = Local::start(dir.path(), &["--slots", "1"]);
     let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
     let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
@@ -60,8 +61,16 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
         assert!(Instant::now() < end, "{playback}\n{}", log_of(dir.path()));
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    // The segment of that second, though the match is watchable to nowhere near it.
     let starts = first["starts_at_ms"].as_f64().unwrap() / 1000.0;
+    // A clip can be made of it, and of nothing that is not there.
+    let clip =
+        async |from: f64, to: f64| client.post(&format!("{job}/clips"), json!({ "start_s": from, "end_s": to })).await;
+    let (status, made) = clip(starts + 1.0, starts + 5.0).await;
+    assert_eq!((status, &made["offset_s"]), (StatusCode::CREATED, &json!(1.0)), "{made}");
+    let (_, row) = client.get(&job).await;
+    assert!(row["watchable_ms"].as_f64() < Some(starts * 1000.0), "it was made early: {row}");
+
+    // The segment of that second, though the match is watchable to nowhere near it.
     assert!(starts <= MINUTE && MINUTE < starts + 6.0, "{first}");
     assert!(first["watchable_ms"].as_f64() > Some(starts * 1000.0));
     assert_eq!(first["presentation_offset_ms"], 200);
@@ -74,18 +83,33 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
         assert!(names(playlist)[0].contains(&format!("seg_{:05}_", (starts / 6.0).round())), "{name}: {playlist:?}");
     }
 
-    // It only grows, and ends with the match.
+    let (_, audit) = client.get("/audit").await;
+    let noted = audit["items"].as_array().unwrap().iter().find(|change| change["action"] == "job.focused");
+    assert_eq!(noted.map(|change| &change["detail"]), Some(&json!({ "at_s": MINUTE })), "{audit}");
+
+    let made = format!("{}{}", client.server, made["url"].as_str().unwrap());
+    assert_eq!(complaints(Path::new(&made)), "");
+    for (from, to) in [(MINUTE - 20.0, starts + 5.0), (starts + 1.0, 601.0)] {
+        let (status, problem) = clip(from, to).await;
+        assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("not_watchable_yet")), "{problem}");
+    }
+
+    // It only grows, and ends with the match: as soon as that is there, while what precedes it is still being made.
     let done = |job: &Value| job["state"] == "succeeded" || job["state"] == "failed";
+    let mut ended_early = false;
     while !done(&client.get(&job).await.1) {
         assert!(Instant::now() < end, "{}", log_of(dir.path()));
+        let is_ended = media(&client, &url).await.iter().all(|(_, playlist)| playlist.ended);
+        ended_early |= is_ended && !done(&client.get(&job).await.1);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    assert!(ended_early, "the last minutes were there long before the match was\n{}", log_of(dir.path()));
     let late = media(&client, &url).await;
     for ((name, before), (_, after)) in early.iter().zip(&late) {
         assert!(after.ended && names(after).starts_with(&names(before)), "{name}: {before:?} {after:?}");
         assert_eq!(before.target_duration, after.target_duration, "{name}");
         let seconds: f64 = after.segments.iter().map(|segment| segment.duration).sum();
-        assert!((seconds - (300.0 - starts)).abs() < 0.2, "{name}: {seconds} s from {starts}");
+        assert!((seconds - (600.0 - starts)).abs() < 0.2, "{name}: {seconds} s from {starts}");
     }
     assert_eq!(complaints(Path::new(&format!("{}{url}", client.server))), "");
     // What is asked for now is the match, which is complete.

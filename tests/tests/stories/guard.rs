@@ -1,5 +1,7 @@
 //! A device that proves faulty is quarantined, and what it made since it last worked is made again.
 
+use std::time::{Duration, Instant};
+
 use fleet::store::{Store, StoreOptions};
 use sqlx::{AssertSqlSafe, Row};
 use stories::services::Postgres;
@@ -48,6 +50,17 @@ async fn store() -> Store {
     store
 }
 
+/// Waits until another connection to the database of this store waits for a lock.
+async fn somebody_waits(store: &Store) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let waits =
+        "select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(store.pool()).await.unwrap() {
+        assert!(Instant::now() < until, "nobody waits");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 const SEGMENTS: &str = "select index from touchline.segments where job_id = $1 order by index";
 const WAITING: &str =
     "select chunk::bigint from touchline.chunks where job_id = $1 and state = 'waiting' and attempt = 2 order by chunk";
@@ -89,6 +102,30 @@ async fn a_device_never_seen_to_work_loses_all_it_made_but_what_viewers_see_alre
     assert_eq!(withdrawn.segments, 3);
     assert_eq!(numbers(&store, SEGMENTS, job).await, [0, 1, 2]);
     assert_eq!(numbers(&store, WAITING, job).await, [2, 3]);
+}
+
+#[tokio::test]
+async fn what_a_later_part_lists_is_not_withdrawn_even_when_both_happen_at_once() {
+    let store = store().await;
+    let (job, _) = half_made_job(&store, 0).await;
+    let generation = store.job(job).await.unwrap().generation;
+    assert!(store.lock_part(job, generation + 1, 4).await.unwrap().is_none(), "another plan");
+    store.quarantine("GPU-faulty", "torn pictures").await.unwrap();
+
+    let lock = store.lock_part(job, generation, 4).await.unwrap().unwrap();
+    assert_eq!((lock.listed, lock.appended_s, lock.tracks[0].contiguous), (4, None, 6));
+    let withdrawing = tokio::spawn({
+        let store = store.clone();
+        async move { store.withdraw_suspect().await }
+    });
+    somebody_waits(&store).await;
+    lock.list(5).await.unwrap();
+    assert_eq!(withdrawing.await.unwrap().unwrap().unwrap().segments, 3);
+    assert_eq!(numbers(&store, SEGMENTS, job).await, [0, 1, 4]);
+    assert_eq!(numbers(&store, WAITING, job).await, [2, 3]);
+    let lock = store.lock_part(job, generation, 4).await.unwrap().unwrap();
+    assert_eq!((lock.listed, lock.tracks[0].contiguous, lock.is_whole), (5, 5, false));
+    assert!(lock.appended_s.is_some());
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use fleet::objects::{FolderStore, Part, PartTarget, Uploads};
+use fleet::objects::{FolderStore, ObjectStore, Part, PartTarget, PutCondition, Uploads, meta_for};
 use fleet::queue::{Message, PostgresQueue, Queue, QueueError};
 use fleet::store::{Store, StoreOptions};
 use serde_json::Value;
@@ -126,6 +126,26 @@ async fn an_address_is_good_for_one_part_and_for_a_time() {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     assert!(store.abort(&upload).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_link_to_a_file_is_good_for_a_time() {
+    let endpoint = LocalStack::shared().endpoint();
+    let bucket = aws::unique("story");
+    aws::bucket(&endpoint, "eu-central-1", &bucket).await;
+    let store = aws::store(&endpoint, "eu-central-1", &bucket, "");
+    store.put("clip.mp4", Bytes::from_static(b"a film"), meta_for("clip.mp4"), PutCondition::Always).await.unwrap();
+    let name = "attachment; filename*=UTF-8''%C5%81%20%22.mp4";
+    let link = async |valid| store.download_link("clip.mp4", name, Duration::from_secs(valid)).await.unwrap().unwrap();
+    let answer = reqwest::get(link(3600).await).await.unwrap();
+    assert_eq!((answer.status().as_u16(), answer.headers()["content-disposition"].to_str().unwrap()), (200, name));
+    assert_eq!(answer.bytes().await.unwrap(), "a film");
+    let short = link(1).await;
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while reqwest::get(&short).await.unwrap().status() != 403 {
+        assert!(std::time::Instant::now() < until, "the link does not end");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }
 
 #[tokio::test]

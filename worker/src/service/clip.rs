@@ -44,7 +44,9 @@ pub(super) async fn run(service: &Arc<Service>, claim: &Claim, held: &Held) -> R
     let tracks = again(service, claim.id, || service.store.tracks_of_clip(order.job, first, end)).await?;
     let prefix = keys::job_prefix(claim.organisation, order.job, order.generation);
 
-    let rendition = order.plan.video.renditions.iter().find(|r| tracks.iter().any(|t| t.name == r.name));
+    let is_wanted = |height| order.height.is_none_or(|wanted| wanted == height);
+    let there = order.plan.video.renditions.iter().filter(|r| tracks.iter().any(|t| t.name == r.name));
+    let rendition = there.into_iter().find(|r| is_wanted(r.height));
     let rendition = rendition.ok_or_else(|| JobError::internal("the clip's pictures are not there"))?;
     let source = open(service, &prefix, &tracks, &rendition.name, cut.first).await?;
     let source = source.ok_or_else(|| JobError::internal("the clip's pictures are not there"))?;
@@ -158,7 +160,7 @@ async fn hand_over(
     job: &JobPlan,
     file: &std::path::Path,
 ) -> Result<(), Stop> {
-    let uri = keys::download(order.clip, claim.id.attempt);
+    let uri = keys::download(order.clip, claim.id.job, claim.id.attempt);
     let key = format!("{prefix}{uri}");
     service.objects.put_file(&key, file, meta_for(&key)).await?;
     let bytes = tokio::fs::metadata(file).await.map_err(JobError::internal)?.len();

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use fleet::internet::Reach;
 use fleet::objects::Buckets;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -22,6 +23,7 @@ pub(crate) struct Stash {
     most_engines: usize,
     start: Engines,
     buckets: Arc<Buckets>,
+    reach: Option<Arc<Reach>>,
 }
 
 impl std::fmt::Debug for Stash {
@@ -31,8 +33,9 @@ impl std::fmt::Debug for Stash {
 }
 
 impl Stash {
-    pub(crate) fn new(most_engines: usize, start: Engines, buckets: Arc<Buckets>) -> Self {
-        Self { sources: Mutex::default(), engines: Mutex::default(), most_engines, start, buckets }
+    /// Sources on web servers are read within `reach`.
+    pub(crate) fn new(most_engines: usize, start: Engines, buckets: Arc<Buckets>, reach: Option<Arc<Reach>>) -> Self {
+        Self { sources: Mutex::default(), engines: Mutex::default(), most_engines, start, buckets, reach }
     }
 
     /// How engines are started.
@@ -49,7 +52,8 @@ impl Stash {
         }
         drop(sources);
         let location = SourceLocation::parse(place)?;
-        let source = Source::open_with(&location, SourceOptions::default(), &self.buckets).await?;
+        let options = SourceOptions { reach: self.reach.clone(), ..SourceOptions::default() };
+        let source = Source::open_with(&location, options, &self.buckets).await?;
         if let Some(planned) = identity.filter(|planned| *planned != source.identity()) {
             let message = format!("the source is {} now, and was {planned} when it was planned", source.identity());
             return Err(JobError::new(fleet::failure::FailureCode::SourceChanged, message));

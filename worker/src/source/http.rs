@@ -2,8 +2,16 @@
 //!
 //! Only `GET` is used: a presigned URL is signed for one method, so a `HEAD` to learn the length would be refused.
 //! The length comes with the first block instead.
+//!
+//! Where strangers name the address, only what [`Reach`] permits is connected to: the address itself, those that its name
+//! leads to at the moment of connecting, and the targets of redirects.
+
+mod reach;
+
+use std::sync::Arc;
 
 use bytes::Bytes;
+use fleet::internet::Reach;
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
@@ -63,18 +71,21 @@ impl HttpObject {
     pub(super) async fn open(
         input: String,
         url: Url,
-        network: NetworkOptions,
+        (network, reach): (NetworkOptions, Option<Arc<Reach>>),
         first_len: usize,
     ) -> Result<(Self, Bytes), SourceError> {
-        let client = Client::builder()
+        let builder = Client::builder()
             .user_agent(concat!("touchline/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS))
             // A redirect's target has no business knowing a presigned URL.
             .referer(false)
             .connect_timeout(network.connect_timeout)
-            .read_timeout(network.idle_timeout)
-            .build()
-            .map_err(|error| SourceError::setup(&input, error.without_url()))?;
+            .read_timeout(network.idle_timeout);
+        let builder = match reach {
+            None => builder.redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS)),
+            Some(reach) if reach::permits(&reach, &url) => reach::confine(builder, reach, MAX_REDIRECTS),
+            Some(_) => return Err(refused(&input)),
+        };
+        let client = builder.build().map_err(|error| SourceError::setup(&input, error.without_url()))?;
         let (len, validator, first) =
             with_retries(&input, &network, || probe(&input, &client, &url, first_len)).await?;
         let object = Self { input, client, url, len, validator, network };
@@ -192,10 +203,16 @@ fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+fn refused(input: &str) -> SourceError {
+    SourceError::BadLocation { input: input.to_owned(), reason: reach::Refused.to_string() }
+}
+
 fn from_reqwest(input: &str, error: reqwest::Error) -> SourceError {
     // Also the target of a redirect may be a presigned URL.
     let error = error.without_url();
-    if error.is_builder() {
+    if reach::is_refusal(&error) {
+        refused(input)
+    } else if error.is_builder() {
         SourceError::setup(input, error)
     } else if error.is_redirect() {
         SourceError::invalid(input, format!("more than {MAX_REDIRECTS} redirects, or one that leads nowhere"))

@@ -164,10 +164,8 @@ fn what_the_configuration_allows_is_permitted_and_nothing_beside_it() {
     {
         assert_eq!(guard.permits(address.parse().unwrap()), permitted, "{address}");
     }
-    for wrong in ["10.0.0.0", "10.0.0.0/33", "fd00::/129", "ten/8", "10.0.0.0/-1"] {
-        assert!(wrong.parse::<Network>().is_err(), "{wrong}");
-    }
-    assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("203.0.113.7".parse().unwrap()));
+    let wrong = WebhooksConfig { allow: vec!["10.0.0.0".to_owned()], ..WebhooksConfig::default() };
+    assert!(Guard::new(&wrong).is_err());
 }
 
 /// Gives one answer after the other.

@@ -92,9 +92,11 @@ function me(world) {
 }
 
 function list(world, query) {
-  const state = query.get('state');
+  const states = query.get('state')?.split(',') ?? [];
   const q = query.get('q')?.toLowerCase();
-  const items = world.jobs.filter((j) => (!state || state === j.state) && (!q || j.title.toLowerCase().includes(q)));
+  const items = world.jobs.filter(
+    (j) => (states.length === 0 || states.includes(j.state)) && (!q || j.title.toLowerCase().includes(q)),
+  );
   return { items, next_cursor: null };
 }
 
@@ -169,7 +171,8 @@ function jobs(world, act, job, body, send) {
 
 function clips(world, act, clip, send) {
   if (act === 'DELETE') world.clips.splice(world.clips.indexOf(clip), 1);
-  if (act === 'POST download') clip.download = { state: 'ready', url: `/media/${clip.job_id}/poster.jpg` };
+  if (act === 'POST download')
+    clip.download = { state: 'ready', progress: 1, height: 720, url: `/media/${clip.job_id}/poster.jpg`, error: null };
   if (act === 'POST share') return send(200, { url: `/watch#${clip.job_id}`, expires_at: clip.created_at });
   return send(200, clip);
 }

@@ -177,7 +177,7 @@ export class World {
       length_s: body.end_s - body.start_s,
       url: `/media/${job.id}/clip-${first}-${last}/master.m3u8`,
       created_at: new Date().toISOString(),
-      download: { state: 'none', url: null },
+      download: { state: 'none', progress: 0, height: null, url: null, error: null },
     };
     this.clips.push(clip);
     return clip;

@@ -132,7 +132,15 @@ export interface Clip {
   expires_at: string;
   created_at: string;
   /** A file of exactly these frames, made on request; absent where none can be made. */
-  download?: { state: 'none' | 'queued' | 'running' | 'ready' | 'failed'; url: string | null };
+  download?: {
+    state: 'none' | 'queued' | 'running' | 'ready' | 'failed';
+    /** Share of its frames, from 0 to 1. */
+    progress: number;
+    height: number | null;
+    url: string | null;
+    /** Why there is none, for people. */
+    error: string | null;
+  };
 }
 
 export interface Share {

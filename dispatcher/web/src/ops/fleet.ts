@@ -9,6 +9,7 @@ import { notice } from '../ui/notices';
 const EVERY = 3000;
 
 export const fleet = signal<Fleet | null>(null);
+export const atWork = signal<Job[]>([]);
 export const troubles = signal<Job[]>([]);
 export const fleetError = signal<string | null>(null);
 export const seenAt = signal<Date | null>(null);
@@ -16,11 +17,13 @@ export const isPaused = signal(false);
 
 async function look(): Promise<void> {
   try {
-    const [now, failed] = await Promise.all([
+    const [now, open, failed] = await Promise.all([
       call<Fleet>('/v1/fleet'),
+      call<Page<Job>>('/v1/jobs?all=true&state=queued,planning,running,publishing&limit=25'),
       call<Page<Job>>('/v1/jobs?all=true&state=failed&limit=10'),
     ]);
     fleet.value = now;
+    atWork.value = open.items;
     troubles.value = failed.items;
     seenAt.value = new Date();
     fleetError.value = null;

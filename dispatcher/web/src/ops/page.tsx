@@ -2,9 +2,11 @@
 
 import { useEffect } from 'preact/hooks';
 import type { Job } from '../api/types';
-import { ago } from '../text/time';
+import { percent } from '../text/size';
+import { say } from '../text/state';
+import { ago, clock } from '../text/time';
 import { Heading } from '../ui/heading';
-import { fleet, fleetError, isPaused, seenAt, troubles, watchFleet } from './fleet';
+import { atWork, fleet, fleetError, isPaused, seenAt, troubles, watchFleet } from './fleet';
 import { Decisions, Numbers, Pools, Regions, Workers } from './sections';
 import { type Column, Table } from './table';
 
@@ -35,6 +37,9 @@ export function FleetPage() {
       {now && (
         <>
           <Numbers fleet={now} />
+          <Section title="Jobs">
+            <Jobs items={atWork.value} />
+          </Section>
           <Section title="Regions">
             <Regions items={now.regions} />
           </Section>
@@ -69,6 +74,30 @@ function Section({ title, children }: { title: string; children: preact.Componen
       </h2>
       {children}
     </section>
+  );
+}
+
+function Jobs({ items }: { items: Job[] }) {
+  const columns: Column<Job>[] = [
+    { name: 'Job', cell: (j) => <a href={`/jobs/${j.id}`}>{j.title}</a> },
+    {
+      name: 'State',
+      cell: (j) => <span class={`state ${j.state === 'queued' ? 'warn' : 'good'}`}>{say(j).short}</span>,
+    },
+    { name: 'Encoded', isNumber: true, cell: (j) => percent(j.progress) },
+    { name: 'Watchable', isNumber: true, cell: (j) => clock(j.watchable_ms / 1000) },
+    { name: 'Organisation', cell: (j) => <span class="mono small">{j.organisation_id.slice(0, 8)}</span> },
+    { name: 'Region', cell: (j) => j.home_region },
+    { name: 'Came', cell: (j) => ago(j.created_at) },
+  ];
+  return (
+    <Table
+      caption="Jobs that are open, the newest first"
+      columns={columns}
+      items={items}
+      keyOf={(j) => j.id}
+      empty="None."
+    />
   );
 }
 

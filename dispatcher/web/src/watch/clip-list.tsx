@@ -5,6 +5,7 @@ import { call, intention } from '../api/client';
 import { describe } from '../api/problem';
 import type { Clip } from '../api/types';
 import { may } from '../session';
+import { percent } from '../text/size';
 import { clock } from '../text/time';
 import { Icon } from '../ui/icons';
 import { type Choice, Menu } from '../ui/menu';
@@ -24,18 +25,22 @@ export function ClipList({ match }: { match: Match }) {
   const replace = (clip: Clip) => (match.clips.value = match.clips.value.map((c) => (c.id === clip.id ? clip : c)));
   const tell = (error: unknown) => notice(describe(error), true);
 
-  const prepare = async (clip: Clip) => {
+  const heights = [...new Set(match.player.levels.value.map((level) => level.height))].toSorted((a, b) => b - a);
+
+  const prepare = async (clip: Clip, height?: number) => {
     try {
-      let now = await call<Clip>(`/v1/clips/${clip.id}/download`, { method: 'POST', once: intention() });
+      const body = height === undefined ? {} : { height };
+      let now = await call<Clip>(`/v1/clips/${clip.id}/download`, { method: 'POST', body, once: intention() });
       replace(now);
       while (now.download?.state === 'queued' || now.download?.state === 'running') {
         await new Promise((resolve) => setTimeout(resolve, LOOK));
         now = await call<Clip>(`/v1/clips/${clip.id}`);
         replace(now);
       }
+      const error = now.download?.error ?? 'The file could not be made.';
       notice(
-        now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : 'The file could not be made.',
-        now.download?.state === 'failed',
+        now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : error,
+        now.download?.state !== 'ready',
       );
     } catch (error) {
       tell(error);
@@ -67,8 +72,13 @@ export function ClipList({ match }: { match: Match }) {
           ];
           if (may('clips:write')) {
             choices.push({ label: 'Share', onSelect: () => (sharing.value = clip) });
-            if (state === 'none' || state === 'failed')
+            if (heights.length < 2 && (state === 'none' || state === 'failed'))
               choices.push({ label: 'Make a file to download', onSelect: () => void prepare(clip) });
+            if (heights.length > 1 && state !== undefined)
+              for (const height of heights.filter(
+                (h) => state === 'none' || state === 'failed' || h !== clip.download?.height,
+              ))
+                choices.push({ label: `Make a file, ${height}p`, onSelect: () => void prepare(clip, height) });
             choices.push({ label: 'Delete', isDanger: true, onSelect: () => void remove(clip) });
           }
           return (
@@ -86,7 +96,11 @@ export function ClipList({ match }: { match: Match }) {
                 <p class="clip-title">{clip.title}</p>
                 <p class="muted small mono">
                   {clock(clip.start_s)} to {clock(clip.end_s)}
-                  {(state === 'queued' || state === 'running') && <span class="clip-making">, making the file</span>}
+                  {(state === 'queued' || state === 'running') && (
+                    <span class="clip-making">
+                      , making the file{state === 'running' && ` (${percent(clip.download?.progress ?? 0)})`}
+                    </span>
+                  )}
                 </p>
               </div>
               {state === 'ready' && clip.download?.url && (

@@ -9,7 +9,7 @@ import type { Clip, Job, JobEvent, Page, Playback } from '../api/types';
 import { announce, notice } from '../ui/notices';
 import { clock } from '../text/time';
 import { recallPlace } from './place';
-import { Player, type Source } from './player';
+import { Player, type Source, type Stretch, isWithin } from './player';
 import { type Thumbnail, parseThumbnails } from './thumbnails';
 
 /** How often it is looked whether a later minute can be watched, in ms. */
@@ -27,17 +27,21 @@ export class Match {
   readonly reasons = signal<string[]>([]);
   readonly player = new Player(
     () => void this.#loadPlayback(),
-    (to) => this.#leavePart(to),
+    (to) => this.#feed({ isInPart: !this.#isInPart, place: to }),
   );
 
   #playback: Playback | null = null;
   /** What plays from a later minute on, while what precedes it is not there. */
   #part: Playback | null = null;
+  /** It is what plays now. */
+  #isInPart = false;
   /** The search for such a part that counts; others are over. */
   #search = 0;
   /** What could be watched when playback was asked for last, in ms. */
   #playbackAt = 0;
   #thumbnailsFor = '';
+  /** How far the part could be watched when thumbnails were asked for last, in ms. */
+  #thumbnailsAt = 0;
   #leave: (() => void) | null = null;
 
   constructor(readonly id: string) {}
@@ -80,7 +84,8 @@ export class Match {
     }
   }
 
-  /** Plays from `at` on as soon as that is there, and on until the match has come so far. */
+  /** Looks for what can be watched from `at` on, until the match has come so far by itself. Who still wants to go there
+   * is taken there as soon as it can be watched. */
   async #watchFrom(at: number): Promise<void> {
     const search = (this.#search += 1);
     while (this.#search === search && !this.#playback?.complete) {
@@ -88,8 +93,15 @@ export class Match {
         const now = await call<Playback>(`/v1/jobs/${this.id}/playback?from_s=${at}`);
         if (this.#search !== search) return;
         const isPart = now.starts_at_ms > 0;
+        const before = this.#isInPart && this.player.wanted.value === null ? this.#part : null;
+        if (isPart && before && before.starts_at_ms !== now.starts_at_ms) {
+          // Somebody stayed where an earlier wish had led: that goes on.
+          void this.#watchFrom(before.starts_at_ms / 1000);
+          return;
+        }
+        if (isPart) this.#takePart(now);
         const isOver = !isPart && now.watchable_ms > at * 1000;
-        this.#part = isPart ? now : null;
+        if (isOver) this.#part = null;
         this.#feed();
         if (isOver) return;
       } catch {
@@ -99,11 +111,14 @@ export class Match {
     }
   }
 
-  /** Back to the match from its beginning on. */
-  #leavePart(to: number): void {
-    this.#search += 1;
-    this.#part = null;
-    this.#feed(to);
+  #takePart(part: Playback): void {
+    const isNew = this.#part?.starts_at_ms !== part.starts_at_ms;
+    // An address of its own for every hour: a change would have the player begin anew.
+    this.#part = isNew ? part : { ...part, url: this.#part?.url ?? part.url };
+    if (isNew || part.watchable_ms > this.#thumbnailsAt + GROWN) {
+      this.#thumbnailsAt = part.watchable_ms;
+      void this.#loadThumbnails().catch(() => undefined);
+    }
   }
 
   async act(verb: 'cancel' | 'retry'): Promise<void> {
@@ -117,13 +132,17 @@ export class Match {
   async #load(): Promise<void> {
     try {
       this.#take(await call<Job>(`/v1/jobs/${this.id}`));
-      const page = await call<Page<Clip>>(`/v1/jobs/${this.id}/clips`);
-      this.clips.value = page.items.toSorted((a, b) => a.start_s - b.start_s);
+      await this.#loadClips();
       this.error.value = null;
     } catch (error) {
       // What is already there can still be watched.
       if (this.job.value === null || !(error instanceof Unreachable)) this.error.value = describe(error);
     }
+  }
+
+  async #loadClips(): Promise<void> {
+    const page = await call<Page<Clip>>(`/v1/jobs/${this.id}/clips`);
+    this.clips.value = page.items.toSorted((a, b) => a.start_s - b.start_s);
   }
 
   #take(job: Job): void {
@@ -150,6 +169,8 @@ export class Match {
 
   #apply(event: JobEvent): void {
     if (event.job_id !== this.id) return;
+    // Made here or elsewhere; the next event or visit shows what this one could not.
+    if (event.type.startsWith('clip.')) void this.#loadClips().catch(() => undefined);
     if (event.job) {
       this.#take(event.job);
       if (event.type === 'job.succeeded') announce('The whole match is ready.');
@@ -183,25 +204,35 @@ export class Match {
     if (this.#playback?.complete) this.#thumbnailsFor = url;
   }
 
-  /** Tells the player what can be watched by now. */
-  #feed(at?: number): void {
+  /** Tells the player what can be watched by now, and where to go on when it is to change to another part. */
+  #feed(change?: { isInPart: boolean; place: number }): void {
     const job = this.job.value;
     if (this.#playback?.complete) this.#part = null;
     const part = this.#part;
-    const playback = part ?? this.#playback;
+    const wanted = this.player.wanted.value;
+    const isCalledFor = part !== null && wanted !== null && isWithin(wanted, stretch(part));
+    const isInPart = part !== null && (change?.isInPart ?? (this.#isInPart || isCalledFor));
+    this.#isInPart = isInPart;
+    const playback = isInPart ? part : this.#playback;
     if (!job || !playback?.url) return;
     const duration = job.duration_ms ?? playback.duration_ms;
+    const watchable = Math.max(job.watchable_ms, this.#playback?.watchable_ms ?? 0) / 1000;
     const source: Source = {
       url: playback.url,
       duration_s: duration === null ? null : duration / 1000,
-      watchable_s: (part ? part.watchable_ms : Math.max(job.watchable_ms, playback.watchable_ms)) / 1000,
+      watchable_s: isInPart ? playback.watchable_ms / 1000 : watchable,
       isComplete: playback.complete,
       frameRate: job.frame_rate ?? playback.frame_rate,
-      ...(part && { starts_s: part.starts_at_ms / 1000, before_s: job.watchable_ms / 1000 }),
+      starts_s: playback.starts_at_ms / 1000,
+      elsewhere: part && (isInPart ? { from_s: 0, to_s: watchable } : stretch(part)),
     };
     const isFirst = this.player.source.value === null;
-    // A part is opened where it was asked for.
-    const place = at ?? (part && this.player.wanted.value !== null ? this.player.wanted.value : undefined);
+    const place = change?.place ?? (isCalledFor ? wanted : undefined);
     this.player.open(source, place ?? (isFirst ? recallPlace(this.id, source.watchable_s) : undefined));
+    if (isCalledFor) announce(`Playing from ${clock(wanted)}.`);
   }
+}
+
+function stretch(part: Playback): Stretch {
+  return { from_s: part.starts_at_ms / 1000, to_s: part.watchable_ms / 1000 };
 }

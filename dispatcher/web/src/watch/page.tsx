@@ -126,6 +126,7 @@ function StateLine({ match }: { match: Match }) {
   if (!job) return null;
   const saying = say(job);
   const wanted = match.player.wanted.value;
+  const starts = match.player.source.value?.starts_s ?? 0;
   if (job.state === 'succeeded' && wanted === null && match.isLive.value) return null;
   return (
     <div class={`state-line tone-${saying.tone}`}>
@@ -136,6 +137,14 @@ function StateLine({ match }: { match: Match }) {
           {clock(wanted)} and what follows is prepared first. Playback goes there when it can be watched.{' '}
           <button type="button" class="link" onClick={() => (match.player.wanted.value = null)}>
             Stay here
+          </button>
+        </span>
+      )}
+      {wanted === null && starts > 0 && (
+        <span class="part">
+          You are watching what was put first, from {clock(starts)} on.{' '}
+          <button type="button" class="link" onClick={() => match.player.seek(0)}>
+            Back to the beginning
           </button>
         </span>
       )}

@@ -17,14 +17,30 @@ export interface Source {
   origin_s?: number;
   /** Where in the match the playlist begins, when a later minute was put first. */
   starts_s?: number;
-  /** What can be watched before that, in another playlist. */
-  before_s?: number;
+  /** What else can be watched, in another playlist. */
+  elsewhere?: Stretch | null;
+}
+
+/** From where to where, in seconds of the match. */
+export interface Stretch {
+  from_s: number;
+  to_s: number;
 }
 
 export const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2] as const;
 
 /** This near to the end of what can be watched, a player would stop at once. */
 const EDGE = 0.25;
+
+/** What the playlist holds; what is complete ends where it ends. */
+function here(source: Source): Stretch {
+  return { from_s: source.starts_s ?? 0, to_s: source.isComplete ? Infinity : source.watchable_s };
+}
+
+/** Whether there is enough of it at a time to play. */
+export function isWithin(time: number, { from_s, to_s }: Stretch): boolean {
+  return time >= from_s && time <= to_s - EDGE;
+}
 
 export class Player {
   readonly time = signal(0);
@@ -64,10 +80,10 @@ export class Player {
   #isToPlay = false;
   #stop = new AbortController();
 
-  /** `onExpired` fetches a new address and calls `open` with it; `onBefore` opens what precedes the playlist. */
+  /** `onExpired` fetches a new address and calls `open` with it; `onElsewhere` opens the other playlist at a time. */
   constructor(
     readonly onExpired: () => void = () => undefined,
-    readonly onBefore: (to: number) => void = () => undefined,
+    readonly onElsewhere: (to: number) => void = () => undefined,
   ) {}
 
   attach(video: HTMLVideoElement): void {
@@ -144,25 +160,31 @@ export class Player {
   seek(to: number): boolean {
     const source = this.source.value;
     const target = Math.max(0, to);
-    if (source && !source.isComplete && target > source.watchable_s - EDGE) return false;
-    if (source && target < (source.starts_s ?? 0)) {
-      if (target > (source.before_s ?? 0) - EDGE) return false;
-      this.wanted.value = null;
-      this.onBefore(target);
+    if (source && !this.isWatchable(target)) return false;
+    this.wanted.value = null;
+    if (source && !isWithin(target, here(source))) {
+      this.onElsewhere(target);
       return true;
     }
-    this.wanted.value = null;
     const last = source?.isComplete ? this.duration.value - 0.05 : Infinity;
     this.time.value = Math.min(target, Math.max(0, last));
     if (this.#video) this.#video.currentTime = this.time.value + this.#shift;
     return true;
   }
 
+  /** Whether a time can be watched now. */
+  isWatchable(time: number): boolean {
+    const source = this.source.value;
+    if (!source) return false;
+    return isWithin(time, here(source)) || (!!source.elsewhere && isWithin(time, source.elsewhere));
+  }
+
   /** By so many seconds, but not beyond what can be watched. */
   skip(seconds: number): void {
     const source = this.source.value;
     const edge = source && !source.isComplete ? source.watchable_s - 2 * EDGE : this.duration.value;
-    this.seek(Math.min(this.time.value + seconds, Math.max(this.time.value, edge)));
+    const isThere = this.seek(Math.min(this.time.value + seconds, Math.max(this.time.value, edge)));
+    if (!isThere && seconds < 0) this.seek(source?.starts_s ?? 0);
   }
 
   /** So many frames on or back, from the frame on screen. */

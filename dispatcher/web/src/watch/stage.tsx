@@ -76,13 +76,7 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
         <Overlay player={player} />
       </div>
       <div class="desk">
-        <Timeline
-          player={player}
-          thumbnails={thumbnails}
-          points={points}
-          clips={clips}
-          onBeyond={onBeyond ?? (() => undefined)}
-        />
+        <Timeline player={player} thumbnails={thumbnails} points={points} clips={clips} onBeyond={onBeyond} />
         <Controls player={player} onFullscreen={fullscreen} onHelp={() => (isHelpOpen.value = true)} />
       </div>
       {isHelpOpen.value && <Help canClip={onPoint !== null} onClose={() => (isHelpOpen.value = false)} />}

@@ -13,8 +13,8 @@ interface Props {
   thumbnails: readonly Thumbnail[];
   points: { start: number | null; end: number | null };
   clips: readonly Clip[];
-  /** Somebody wants to see a place that is not there yet. */
-  onBeyond: (at: number) => void;
+  /** Somebody wants to see a place that is not there yet; null where nothing can be asked for. */
+  onBeyond: ((at: number) => void) | null;
 }
 
 export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props) {
@@ -26,7 +26,7 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
   const watchable = isComplete ? whole : player.watchable.value;
   // A later minute that was put first: there is a gap before it.
   const starts = player.source.value?.starts_s ?? 0;
-  const before = starts > 0 ? (player.source.value?.before_s ?? 0) : watchable;
+  const elsewhere = player.source.value?.elsewhere ?? null;
   const time = Math.min(player.time.value, whole || player.time.value);
   const share = (t: number) => `${whole > 0 ? Math.min(100, Math.max(0, (t / whole) * 100)) : 0}%`;
 
@@ -35,7 +35,7 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
     return box ? timeAt(event.clientX, box.left, box.width, whole) : 0;
   };
   const goTo = (t: number, isFinal: boolean) => {
-    if (!player.seek(t) && isFinal) onBeyond(t);
+    if (!player.seek(t) && isFinal) onBeyond?.(t);
   };
   const onKeyDown = (event: KeyboardEvent) => {
     const by = { ArrowLeft: -5, ArrowDown: -5, ArrowRight: 5, ArrowUp: 5, PageDown: -60, PageUp: 60 }[event.key];
@@ -46,8 +46,9 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
     event.preventDefault();
     event.stopPropagation();
   };
-  const isUnready = hover.value !== null && (hover.value > watchable || (hover.value > before && hover.value < starts));
-  const valueText = `${spoken(time)} of ${spoken(whole)}${isComplete ? '' : `, watchable up to ${spoken(watchable)}`}`;
+  const isUnready = hover.value !== null && !isComplete && !player.isWatchable(hover.value);
+  const reach = starts > 0 ? `watchable from ${spoken(starts)} to` : 'watchable up to';
+  const valueText = `${spoken(time)} of ${spoken(whole)}${isComplete ? '' : `, ${reach} ${spoken(watchable)}`}`;
   const isMarked = points.start !== null || points.end !== null;
   return (
     <div
@@ -87,9 +88,12 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
       }}
     >
       <div class="timeline-line">
-        <div class="timeline-watchable" style={{ width: share(before) }} />
-        {starts > 0 && (
-          <div class="timeline-watchable" style={{ left: share(starts), width: share(watchable - starts) }} />
+        <div class="timeline-watchable" style={{ left: share(starts), width: share(watchable - starts) }} />
+        {elsewhere && (
+          <div
+            class="timeline-watchable"
+            style={{ left: share(elsewhere.from_s), width: share(elsewhere.to_s - elsewhere.from_s) }}
+          />
         )}
         {spans(player.buffered.value, whole).map((span) => (
           <div
@@ -98,7 +102,7 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
             style={{ left: `${span.from}%`, width: `${span.to - span.from}%` }}
           />
         ))}
-        <div class="timeline-played" style={{ width: share(time) }} />
+        <div class="timeline-played" style={{ left: share(starts), width: share(time - starts) }} />
       </div>
       {clips.map((clip) => (
         <div
@@ -123,6 +127,7 @@ export function Timeline({ player, thumbnails, points, clips, onBeyond }: Props)
           at={hover.value}
           left={share(hover.value)}
           isUnready={isUnready}
+          canAsk={onBeyond !== null}
           thumbnail={thumbnailAt(thumbnails, hover.value)}
         />
       )}
@@ -134,11 +139,13 @@ function Preview({
   at,
   left,
   isUnready,
+  canAsk,
   thumbnail,
 }: {
   at: number;
   left: string;
   isUnready: boolean;
+  canAsk: boolean;
   thumbnail: Thumbnail | null;
 }) {
   return (
@@ -155,7 +162,7 @@ function Preview({
         />
       )}
       <span class="preview-time">{clock(at)}</span>
-      {isUnready && <span class="preview-note">Not ready yet. Choose it to have it prepared first.</span>}
+      {isUnready && <span class="preview-note">Not ready yet.{canAsk && ' Choose it to have it prepared first.'}</span>}
     </div>
   );
 }

@@ -100,7 +100,9 @@ impl Memory {
         if job.state.is_final() || job.plan.is_none() {
             return Err(Conflict);
         }
-        job.focus_segment = segment;
+        let pictures = job.chunks.values().filter(|chunk| matches!(chunk.work, Work::Video { .. }));
+        let holds_it = pictures.map(Chunk::first_segment).filter(|first| *first <= segment).max();
+        job.focus_segment = holds_it.unwrap_or(segment);
         job.events.push("job.focused");
         self.touch(id);
         Ok(())

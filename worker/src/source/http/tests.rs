@@ -1,4 +1,7 @@
+use std::sync::Arc;
 use std::time::Duration;
+
+use fleet::internet::Reach;
 
 use crate::source::test_server::{Behaviour, TestServer, answer};
 use crate::source::{BlockOptions, Source, SourceError, SourceLocation, SourceOptions};
@@ -188,4 +191,34 @@ async fn an_unreachable_server_is_unavailable_and_its_error_names_no_secret() {
     let error = Source::open(&SourceLocation::parse(&url).unwrap(), options).await.unwrap_err();
     assert_eq!(name(&error), "unavailable");
     assert!(!format!("{error:?}").contains("secret"), "{error:?}");
+}
+
+#[tokio::test]
+async fn what_a_stranger_names_is_reached_on_the_public_internet_alone() {
+    let server = TestServer::start(content(250)).await;
+    let reach = |allow: &[&str]| {
+        let allow: Vec<String> = allow.iter().map(|&network| network.to_owned()).collect();
+        Some(Arc::new(Reach::with(&allow).unwrap()))
+    };
+    let open = async |url: String, reach| {
+        let options = SourceOptions { reach, ..options() };
+        Source::open(&SourceLocation::parse(&url).unwrap(), options).await
+    };
+    let is_refused = |outcome: &Result<Source, SourceError>| matches!(outcome, Err(SourceError::BadLocation { reason, .. }) if reason.contains("public Internet"));
+    let address = server.url("/match.mp4");
+    let name = address.replace("127.0.0.1", "localhost");
+    for url in [&address, &name] {
+        let outcome = open(url.clone(), reach(&[])).await;
+        assert!(is_refused(&outcome), "{url}: {outcome:?}");
+    }
+    assert!(server.requests().is_empty(), "nothing was sent");
+    for url in [&address, &name] {
+        assert_eq!(open(url.clone(), reach(&["127.0.0.1/32"])).await.unwrap().len(), 250, "{url}");
+    }
+    let elsewhere = address.replace("127.0.0.1", "127.0.0.2");
+    server.set(|behaviour| behaviour.answers.push_back(answer(302, &format!("Location: {elsewhere}\r\n"))));
+    let outcome = open(address.clone(), reach(&["127.0.0.1/32"])).await;
+    assert!(is_refused(&outcome), "{outcome:?}");
+    server.set(|behaviour| behaviour.answers.push_back(answer(302, "Location: /match.mp4\r\n")));
+    assert_eq!(open(address, reach(&["127.0.0.1/32"])).await.unwrap().len(), 250, "a redirect within it is followed");
 }
