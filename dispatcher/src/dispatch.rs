@@ -105,7 +105,7 @@ impl Dispatcher {
             // Whoever starts processes of this machine scales them too.
             (Some(capacity), Some(fleet)) if capacity.processes.is_none() => {
                 let coming = ComingUploads::new(store.clone(), config.clone());
-                let scaler = scaling::scaler(capacity, fleet.clone(), &store).await?;
+                let scaler = scaling::scaler(capacity, fleet.clone(), &store).await;
                 Some(scaler.with_coming(Arc::new(coming)))
             }
             _ => None,

@@ -96,15 +96,9 @@ pub struct Scaler {
 
 impl Scaler {
     /// A scaler for a fleet of machines.
-    ///
-    /// # Errors
-    /// The fleet's policy is one that only the simulator can follow.
-    pub fn new(store: Store, fleet: Fleet, capacity: Arc<dyn Capacity>) -> Result<Self, ConfigError> {
-        if fleet.policy.rule.name() == "hedge" {
-            let problem = "policy hedge gives chunks second attempts, which only the simulator does (docs/adr/0009); use deadline";
-            return Err(ConfigError { origin: "fleet.toml".to_owned(), problems: vec![problem.to_owned()] });
-        }
-        Ok(Self {
+    #[must_use]
+    pub fn new(store: Store, fleet: Fleet, capacity: Arc<dyn Capacity>) -> Self {
+        Self {
             id: Uuid::now_v7(),
             store,
             fleet,
@@ -114,7 +108,7 @@ impl Scaler {
             wake: Notify::new(),
             rates: Mutex::default(),
             every: EVERY,
-        })
+        }
     }
 
     /// The same with uploads in progress.
@@ -254,13 +248,10 @@ impl Scaler {
 }
 
 /// The machines of a fleet at AWS.
-///
-/// # Errors
-/// As [`Scaler::new`].
-pub async fn scaler(config: &CapacityConfig, fleet: Fleet, store: &Store) -> Result<Scaler, ConfigError> {
-    let scaler = Scaler::new(store.clone(), fleet, Arc::new(aws::AwsCapacity::open(&config.name).await))?;
+pub async fn scaler(config: &CapacityConfig, fleet: Fleet, store: &Store) -> Scaler {
+    let scaler = Scaler::new(store.clone(), fleet, Arc::new(aws::AwsCapacity::open(&config.name).await));
     let events = futures_util::future::join_all(config.events.iter().map(|url| EventQueue::open(url))).await;
-    Ok(scaler.with_events(events))
+    scaler.with_events(events)
 }
 
 /// The fleet that a configuration describes: its `fleet.toml`, or processes of this machine.

@@ -145,6 +145,18 @@ fn at_work(job: &JobRow, chunks: &[ChunkRow], around: &Surroundings, reasons: &m
             -chunk.lease_s.unwrap_or(0.0)
         ));
     }
+    for chunk in chunks.iter().filter(|c| c.state != ChunkState::Done.as_str()) {
+        let number = chunk.chunk;
+        if let Some(slow) = chunk.split_from {
+            let first = chunk.first_segment;
+            reasons.push(format!(
+                "Chunk {slow} was far slower than its siblings and was split: from segment {first} on it is chunk {number}."
+            ));
+        }
+        if chunk.taken_back {
+            reasons.push(format!("Chunk {number} was taken back from a worker that was far slower than others."));
+        }
+    }
     if running > 0 {
         reasons.push(format!("{running} chunk(s) are at work, {done} of {} are done.", chunks.len()));
     }

@@ -5,8 +5,8 @@
 //! - time is the database's `now()`, so that no clock of a worker matters;
 //! - no session state and no statement that outlives its transaction, so that a transaction pooler may stand between.
 //!
-//! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`publication`], [`parts`], [`workers`],
-//! [`capacity`] (machines), [`ledger`] (what they cost), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
+//! Reading order: [`jobs`], [`work`] (what workers do), [`release`], [`rescue`], [`stragglers`], [`publication`], [`parts`],
+//! [`workers`], [`capacity`] (machines), [`ledger`] (what they cost), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
 //! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`], [`webhooks`].
 
 pub mod capacity;
@@ -23,6 +23,7 @@ pub mod publication;
 pub mod release;
 pub mod rescue;
 pub mod retention;
+pub mod stragglers;
 pub mod tenant;
 pub mod uploads;
 pub mod webhooks;

@@ -104,7 +104,10 @@ fn view(fleet: &Fleet) -> FleetView {
             since: now.plus_s(-60.0),
             total_s: 480.0,
             done_s: n as f64,
-            hedged: false,
+            segments: 4,
+            segment_s: 6.0,
+            splits: 0,
+            taken_back: false,
         }));
     }
     view

@@ -40,6 +40,12 @@ pub(crate) const NO_WRITER: Ms = 90_000;
 /// No run takes longer.
 const LATEST: Ms = 2_000_000;
 
+/// A plan in every part, of a film of so many frames at 25 a second.
+#[must_use]
+pub fn plan_of(frames: u64, heights: &[u32]) -> fleet::plan::JobPlan {
+    film::plan(frames, heights, false)
+}
+
 /// How one run went.
 #[derive(Clone, Debug)]
 pub struct Outcome {
@@ -53,6 +59,8 @@ pub struct Outcome {
     pub virtual_ms: i64,
     /// How often each fault struck.
     pub faults: BTreeMap<Fault, u32>,
+    /// Chunks that were split or taken back because they seemed slow.
+    pub relieved: u32,
     /// Jobs, by how they ended.
     pub jobs: BTreeMap<&'static str, u32>,
     /// Equal for equal runs.
@@ -88,6 +96,7 @@ pub fn run(seed: u64, planted: Option<Deviation>, traced: bool) -> Outcome {
         steps: world.steps,
         virtual_ms: world.now,
         faults: world.weather.struck.clone(),
+        relieved: world.relieved,
         jobs,
         digest: world.digest,
         trace: world.trace.take().unwrap_or_default(),

@@ -46,6 +46,8 @@ const TWO_CHUNKS: Limits = Limits { chunks: 2, segments: 1, publishers: 1, ..TWO
 const LOSSLESS: Limits = Limits { faults: Faults { losses: 0, ..SMALL.faults }, ..SMALL };
 const RETRIED: Limits =
     Limits { faults: Faults { crashes: 1, cancels: 1, retries: 1, sweeps: 1, ..Faults::NONE }, ..SMALL };
+/// One chunk of three segments that is split once.
+const SPLIT: Limits = Limits { segments: 3, faults: Faults { crashes: 1, splits: 1, ..Faults::NONE }, ..SMALL };
 
 /// Checks that a design keeps all properties in every state of a world.
 #[track_caller]
@@ -109,6 +111,13 @@ fn the_protocol_holds_when_messages_are_lost_and_sent_again_without_need() {
 fn the_protocol_holds_when_workers_are_drained() {
     let faults = Faults { crashes: 1, expiries: 1, drains: 1, ..Faults::NONE };
     holds(Design::Ours, Limits { faults, ..SMALL });
+}
+
+#[test]
+fn the_protocol_holds_when_chunks_at_work_are_split() {
+    holds(Design::Ours, SPLIT);
+    let faults = Faults { expiries: 1, duplicates: 1, splits: 1, ..Faults::NONE };
+    holds(Design::Ours, Limits { segments: 2, faults, ..SPLIT });
 }
 
 #[test]
@@ -305,6 +314,17 @@ fn success_that_ignores_the_state_overtakes_a_cancel() {
 #[test]
 fn a_cancel_that_leaves_the_attempts_alone_takes_commits_afterwards() {
     breaks(Design::CancelKeepsAttempts, CANCELLED, TWO_PUBLISHERS);
+}
+
+#[test]
+fn the_rest_of_a_split_chunk_under_old_numbers_lets_its_first_holder_change_a_published_segment() {
+    breaks(Design::RestNumbersAgain, NAMES, SPLIT);
+    breaks(Design::RestNumbersAgain, STALE, SPLIT);
+}
+
+#[test]
+fn a_commit_past_the_end_that_a_split_gave_is_one_of_a_chunk_that_does_not_have_the_segment() {
+    breaks(Design::CommitPastEnd, STALE, SPLIT);
 }
 
 #[test]

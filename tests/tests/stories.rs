@@ -58,6 +58,8 @@ mod services;
 mod simulation;
 #[path = "stories/store.rs"]
 mod store;
+#[path = "stories/stragglers.rs"]
+mod stragglers;
 #[path = "stories/sync.rs"]
 mod sync;
 #[path = "stories/uploads.rs"]

@@ -150,6 +150,9 @@ pub struct RunArgs {
     /// Test double: sleep as long as encoding at this multiple of real time would take, and make nothing
     #[arg(long, hide = true, value_name = "SPEED", value_parser = positive)]
     pub pretend: Option<f64>,
+    /// Test double of a slow machine: hold each segment back for this long
+    #[arg(long, hide = true, value_name = "SECONDS", value_parser = positive)]
+    pub pause: Option<f64>,
 }
 
 fn positive(text: &str) -> Result<f64, String> {

@@ -152,6 +152,7 @@ pub fn run(args: RunArgs) -> ExitCode {
             drain: seconds(args.drain),
             insecure_engine: args.insecure_engine,
             pretend: args.pretend,
+            pause: args.pause.map(std::time::Duration::from_secs_f64),
         };
         let outcome = runtime.block_on(async {
             let (stop, stopped) = tokio::sync::watch::channel(false);

@@ -47,6 +47,8 @@ const POLL: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(250);
 /// A message for another kind of encoder is seen again after this.
 const OTHER_BACKEND: Duration = Duration::from_secs(15);
+/// A message for anybody but this worker is seen again after this: others look more often.
+const ELSEWHERE: Duration = Duration::from_secs(5);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -77,6 +79,8 @@ pub struct ServiceRequest {
     pub insecure_engine: bool,
     /// Sleep instead of encoding, this many times as fast as the match: a test double for measuring the fleet itself.
     pub pretend: Option<f64>,
+    /// Hold each segment back for this long: a test double of a slow machine.
+    pub pause: Option<Duration>,
 }
 
 /// Why the service ended badly.
@@ -127,6 +131,7 @@ pub(crate) struct Service {
     pub(crate) slots: u32,
     pub(crate) drain: Duration,
     pub(crate) pretend: Option<f64>,
+    pub(crate) pause: Option<Duration>,
     pub(crate) busy: AtomicU64,
     pub(crate) draining: watch::Sender<bool>,
     /// A task made something strange: the device is to be looked at.
@@ -192,6 +197,7 @@ async fn serve(request: ServiceRequest, stop: watch::Receiver<bool>) -> Result<(
         slots,
         drain: request.drain,
         pretend: request.pretend,
+        pause: request.pause,
         busy: AtomicU64::new(0),
         draining: watch::Sender::new(false),
         suspicion: Notify::new(),
@@ -342,6 +348,10 @@ async fn claim(service: &Service, received: &Received) -> Option<Box<Claim>> {
         }
         Ok(Claimed::OtherBackend) => {
             hand_back(service, received, OTHER_BACKEND).await;
+            None
+        }
+        Ok(Claimed::Elsewhere) => {
+            hand_back(service, received, ELSEWHERE).await;
             None
         }
         Err(error) => {

@@ -62,8 +62,19 @@ pub enum Action {
         /// Instance.
         instance: InstanceId,
     },
-    /// Give a chunk a second attempt elsewhere; the first to finish wins.
-    Hedge {
+    /// Split a chunk after the segment in work: what follows is released elsewhere.
+    Split {
+        /// Job.
+        job: Uuid,
+        /// Chunk.
+        chunk: i32,
+        /// The attempt that is slow.
+        attempt: i32,
+        /// Who is slow with it.
+        slow: InstanceId,
+    },
+    /// Take a chunk back in order: its next attempt goes on elsewhere after the last committed segment.
+    TakeBack {
         /// Job.
         job: Uuid,
         /// Chunk.
@@ -153,8 +164,10 @@ pub enum Reason {
         job: Uuid,
         /// Chunk.
         chunk: i32,
-        /// Times slower than the median of the same instance type.
+        /// Times slower than its siblings, each beside what its machine should do.
         times: f64,
+        /// Whether segments follow the one in work, which go elsewhere; else that one does.
+        is_split: bool,
     },
     /// A region cannot work on what is there; its work is planned for another.
     Elsewhere {
@@ -262,10 +275,11 @@ impl fmt::Display for Reason {
             Self::AheadOfPlan { instance, ahead_s } => {
                 write!(f, "{instance} drains: {ahead_s:.0} encode-seconds ahead of uniform progress, spot can go on")
             }
-            Self::Straggler { job, chunk, times } => {
+            Self::Straggler { job, chunk, times, is_split } => {
+                let what = if *is_split { "what follows the segment in work" } else { "its last segment" };
                 write!(
                     f,
-                    "chunk {chunk} of {job} is {times:.1} times slower than its siblings and gets a second attempt"
+                    "chunk {chunk} of {job} is {times:.1} times slower than its siblings, so {what} goes elsewhere"
                 )
             }
             Self::Elsewhere { from, to, work_s } => {

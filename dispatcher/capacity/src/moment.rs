@@ -20,6 +20,12 @@ impl Moment {
         Self(self.0.saturating_add(millis(seconds)))
     }
 
+    /// So many milliseconds later; the end of time is not passed.
+    #[must_use]
+    pub fn plus_ms(self, ms: u64) -> Self {
+        Self(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
+    }
+
     /// Seconds from `earlier` to here, negative when it is later.
     #[must_use]
     pub fn since_s(self, earlier: Self) -> f64 {

@@ -9,6 +9,7 @@ mod on_demand_only;
 mod spot_only;
 mod spot_then_on_demand;
 mod static_mix;
+mod stragglers;
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -55,7 +56,7 @@ pub enum Rule {
     SpotThenOnDemand(SpotThenOnDemand),
     /// Spot as long as every ready-by can be met, on-demand as a safety net.
     Deadline(Deadline),
-    /// As `deadline`, with spares and second attempts.
+    /// As `deadline`, with spares.
     Hedge(Hedge),
 }
 
@@ -135,6 +136,15 @@ impl Rule {
             Self::Deadline(Deadline { pace: Pace::Latest, .. }) => "greedy_deadline",
             Self::Deadline(_) => "deadline",
             Self::Hedge(_) => "hedge",
+        }
+    }
+
+    /// Whether it looks at chunks at work, to do something about stragglers.
+    #[must_use]
+    pub fn looks_at_chunks(&self) -> bool {
+        match self {
+            Self::Deadline(rule) | Self::Hedge(Hedge { deadline: rule, .. }) => rule.slower > 0.0,
+            _ => false,
         }
     }
 

@@ -24,7 +24,7 @@ pub struct FleetView {
     pub work: Vec<JobWork>,
     /// Work of uploads that are on their way.
     pub coming: Vec<ComingWork>,
-    /// Chunks at work, for hedging; may be empty when the policy does not hedge.
+    /// Chunks of pictures at work; may be empty when the policy does nothing about stragglers.
     pub running: Vec<RunningChunk>,
 }
 
@@ -132,10 +132,16 @@ pub struct RunningChunk {
     pub since: Moment,
     /// The whole of this attempt, encode-seconds.
     pub total_s: f64,
-    /// Already committed of it, encode-seconds.
+    /// Already made of it, encode-seconds.
     pub done_s: f64,
-    /// Whether a second attempt is at work already.
-    pub hedged: bool,
+    /// Segments that are not committed, the one in work included.
+    pub segments: u32,
+    /// Work of one segment, encode-seconds.
+    pub segment_s: f64,
+    /// How often it was split.
+    pub splits: u32,
+    /// Whether it was taken back from a slow worker before.
+    pub taken_back: bool,
 }
 
 impl FleetView {

@@ -288,5 +288,11 @@ mod tests {
         assert!(error.to_string().contains("deadline: a match costs"), "{error}");
         let other = run(&one, &["--baseline", &baseline, "--seed", "2"]).unwrap_err();
         assert!(other.to_string().contains("of another scenario"), "{other}");
+        let more = run(&one, &["--baseline", &baseline, "--policy", "on_demand_only"]).unwrap_err();
+        assert!(more.to_string().contains("nothing to compare on_demand_only with"), "{more}");
+        // The policy is what was changed: it stands in the place of the one before.
+        better.outcomes[0].policy = "deadline:lead=9".to_owned();
+        std::fs::write(&baseline, serde_json::to_string(&better).unwrap()).unwrap();
+        assert_eq!(run(&one, &["--baseline", &baseline]).unwrap_err().exit_code(), 6);
     }
 }

@@ -47,7 +47,7 @@ impl LocalCapacity {
             arguments.extend(["--slots".into(), slots.to_string().into()]);
         }
         let processes = Arc::new(ProcessCapacity::new(WorkerCommand { program, arguments }));
-        let scaler = Scaler::new(store.clone(), fleet, processes.clone())?;
+        let scaler = Scaler::new(store.clone(), fleet, processes.clone());
         // What an earlier run left in the store ended with it, which the first decision notes.
         Ok(Self { processes, scaler, decided: None, chunks: 0, has_workers: true })
     }

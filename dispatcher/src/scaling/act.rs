@@ -8,6 +8,7 @@ use capacity::memory::FailureKind;
 use capacity::pools::{InstanceId, Pool, PoolId};
 use fleet::store::StoreError;
 use fleet::store::capacity::{DrainReason, InstanceRow, LaunchFailureRow};
+use fleet::store::stragglers::Split;
 use time::OffsetDateTime;
 
 use super::observe::{Sight, pool_view};
@@ -103,9 +104,18 @@ impl Scaler {
                         tracing::info!(pool = %pool.id, %instance, "instance drains");
                     }
                 }
-                // `Scaler::new` refuses the only policy that asks for it.
-                Action::Hedge { job, chunk, .. } => {
-                    tracing::warn!(job.id = %job, chunk, "second attempts are not made by this fleet");
+                Action::Split { job, chunk, attempt, slow } => {
+                    match self.store.split_chunk(*job, *chunk, *attempt).await? {
+                        Split::Rest { chunk: rest, first } => {
+                            tracing::info!(job.id = %job, chunk, %slow, rest, first, "slow chunk split");
+                        }
+                        Split::NoRest | Split::NotAtWork => tracing::debug!(job.id = %job, chunk, "nothing to split"),
+                    }
+                }
+                Action::TakeBack { job, chunk, attempt, slow } => {
+                    if self.store.take_back_slow(*job, *chunk, *attempt).await? {
+                        tracing::info!(job.id = %job, chunk, %slow, "slow chunk taken back");
+                    }
                 }
             }
         }

@@ -6,9 +6,10 @@ use capacity::estimate;
 use capacity::memory::FailureMemory;
 use capacity::moment::Moment;
 use capacity::pools::{Fleet, InstanceId, Pool, RegionName};
-use capacity::view::{FleetView, Instance, JobWork, Phase, PoolView, RegionView};
+use capacity::view::{FleetView, Instance, JobWork, Phase, PoolView, RegionView, RunningChunk};
 use fleet::store::StoreError;
 use fleet::store::capacity::{EndedRow, InstanceRow, LaunchFailureRow, OpenJob, SeenInstance};
+use fleet::store::stragglers::AtWork;
 
 use super::provider::Shown;
 use super::{Scaler, kind_of};
@@ -17,6 +18,8 @@ use super::{Scaler, kind_of};
 pub(crate) const UNPLANNED_S: f64 = 300.0;
 /// Work of a chunk at least, encode-seconds: sound and copied pictures cost no encoding, but need a worker too.
 const LEAST_CHUNK_S: f64 = 1.0;
+/// Length of a segment, about, in seconds of video.
+const SEGMENT_S: f64 = 6.0;
 
 /// What was seen at one moment.
 #[derive(Clone, Debug)]
@@ -65,13 +68,14 @@ impl Scaler {
             view
         });
         let jobs = self.store.open_jobs().await?;
+        let looks = self.fleet.policy.rule.looks_at_chunks();
+        let at_work = if looks { self.store.chunks_at_work().await? } else { Vec::new() };
         let view = FleetView {
             regions: regions.collect(),
             pools: pools.collect(),
             work: jobs.iter().map(|job| job_work(&self.fleet, job)).collect(),
             coming: self.coming.coming().await?,
-            // Only for second attempts, which this fleet does not make.
-            running: Vec::new(),
+            running: at_work.iter().map(running_chunk).collect(),
         };
         Ok(Sight { view, shown, instances })
     }
@@ -170,6 +174,28 @@ pub(crate) fn phase(row: Option<&InstanceRow>, ending: bool) -> (Phase, Moment) 
         (None, _) => (Phase::Booting, Moment::from(row.alone_since)),
         (Some(_), 0) => (Phase::Idle, Moment::from(row.idle_since.or(row.ready_at).unwrap_or(row.seen_at))),
         (Some(_), _) => (Phase::Busy, Moment::from(row.ready_at.unwrap_or(row.seen_at))),
+    }
+}
+
+/// A chunk at work in encode-seconds.
+fn running_chunk(chunk: &AtWork) -> RunningChunk {
+    let plan = &chunk.encoded;
+    let work = |seconds| estimate::encode_seconds(seconds, plan.rate.as_f64(), plan.sizes.iter().copied());
+    // A chunk to the end of a source has about as many segments as its length says.
+    let left_s = (chunk.total_s - chunk.done_s).max(0.0);
+    let about = (left_s / SEGMENT_S).ceil().max(1.0) as u32;
+    RunningChunk {
+        job: chunk.job,
+        chunk: chunk.chunk,
+        attempt: chunk.attempt,
+        instance: InstanceId::from(chunk.instance.as_str()),
+        since: Moment::from(chunk.claimed_at),
+        total_s: work(chunk.total_s),
+        done_s: work(chunk.done_s),
+        segments: chunk.segments.unwrap_or(about),
+        segment_s: work(SEGMENT_S),
+        splits: chunk.splits,
+        taken_back: chunk.taken_back,
     }
 }
 

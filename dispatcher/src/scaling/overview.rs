@@ -115,7 +115,8 @@ pub fn actions_in_words(actions: &serde_json::Value) -> String {
             let text = |name: &str| action[name].as_str().unwrap_or_default();
             match text("action") {
                 "start" => format!("{}: {} more", text("pool"), action["count"]),
-                "hedge" => format!("a second attempt at chunk {} of {}", action["chunk"], text("job")),
+                "split" => format!("chunk {} of {} split", action["chunk"], text("job")),
+                "take_back" => format!("chunk {} of {} taken back", action["chunk"], text("job")),
                 verb => format!("{}: {verb} {}", text("pool"), text("instance")),
             }
         })
@@ -130,9 +131,10 @@ mod tests {
     #[test]
     fn decisions_are_told_in_a_few_words() {
         let actions = serde_json::json!([
-            { "action": "start", "pool": "a", "count": 2 }, { "action": "end", "pool": "b", "instance": "i-1" }
+            { "action": "start", "pool": "a", "count": 2 }, { "action": "end", "pool": "b", "instance": "i-1" },
+            { "action": "split", "job": "j", "chunk": 3, "attempt": 1, "slow": "i-2" }
         ]);
-        assert_eq!(actions_in_words(&actions), "a: 2 more, b: end i-1");
+        assert_eq!(actions_in_words(&actions), "a: 2 more, b: end i-1, chunk 3 of j split");
         assert_eq!(actions_in_words(&serde_json::json!([])), "nothing");
     }
 }

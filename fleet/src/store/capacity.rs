@@ -14,6 +14,7 @@ use uuid::Uuid;
 pub use encoded::EncodedRow;
 pub use figures::{FailureCount, Spend};
 pub use instances::{DrainReason, EndedRow, InstanceRow, SeenInstance};
+pub(in crate::store) use work::encoded;
 pub use work::{Encoded, OpenJob};
 
 use super::{Store, StoreError, seconds};

@@ -159,6 +159,10 @@ pub struct ChunkRow {
     pub deaths: i32,
     /// Tries that failed without progress.
     pub tries: i32,
+    /// The chunk whose rest this one is: that was far slower than its siblings.
+    pub split_from: Option<i32>,
+    /// Whether it was taken back from a worker that was far too slow with it.
+    pub taken_back: bool,
     /// Why the last attempt did not end well.
     pub last_code: Option<String>,
     /// In a sentence.
@@ -383,7 +387,7 @@ impl Store {
         Ok(self
             .query_as(
                 "select chunk, kind, state, attempt, first_segment, end_segment, rendition, seconds, region, worker_id,
-                deaths, tries, last_code, last_message, not_before, queued_at, claimed_at,
+                deaths, tries, split_from, taken_back, last_code, last_message, not_before, queued_at, claimed_at,
                 extract(epoch from lease_until - now())::float8 as lease_s
              from touchline.chunks where job_id = $1 order by position, chunk",
             )

@@ -83,6 +83,8 @@ pub enum Claimed {
     Stale,
     /// The chunk waits for a worker with another encoder: hand the message back.
     OtherBackend,
+    /// This worker was too slow with it, and another may take it: hand the message back for a moment.
+    Elsewhere,
 }
 
 /// What a plan says of a chunk.
@@ -141,6 +143,8 @@ pub enum Commit {
     New,
     /// An earlier attempt committed it; ours is not needed.
     Already,
+    /// The chunk was split and ends before this segment, which is not ours any more; the rest of it is.
+    PastEnd(u64),
     /// The attempt is no longer ours.
     LeaseLost,
 }
@@ -177,6 +181,18 @@ pub struct Beat {
     pub progress: u64,
 }
 
+/// An attempt that is still held, as the answer to a heartbeat says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// The attempt.
+    pub id: AttemptId,
+    /// Segment after the last, which a split moves; `None` to the end of the source, and for what is no run of segments.
+    pub end: Option<u64>,
+}
+
+/// A worker that was too slow with a chunk gets it again when nobody else took it for this long, seconds.
+const AVOIDED_S: f64 = 20.0;
+
 impl Store {
     /// Claims a chunk for a worker, for the length of `lease`.
     ///
@@ -200,6 +216,7 @@ impl Store {
                 from touchline.jobs j
                 where c.job_id = $1 and c.chunk = $2 and c.attempt = $3 and c.state = $4 and j.id = c.job_id
                     and j.state in ('queued', 'planning', 'running') and (j.backend is null or j.backend = any($8))
+                    and (c.avoid_worker is distinct from $6 or c.queued_at < now() - make_interval(secs => $12))
                 returning c.job_id, c.chunk, c.attempt, c.kind, c.first_segment, c.end_segment, c.rendition,
                     j.organisation_id, j.source, j.source_identity, j.ladder, j.encoder, j.generation, j.plan, j.end_frames),
              planning as (
@@ -222,23 +239,30 @@ impl Store {
         .bind(region)
         .bind(PLAN.from)
         .bind(PLAN.to)
+        .bind(AVOIDED_S)
         .fetch_optional(&self.pool)
         .await?;
         let Some(row) = row else {
-            let other = self
-                .query(
-                    "select 1 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
+            let refused: Option<(bool, bool)> = self
+                .query_as(
+                    "select coalesce(j.backend <> all($5), false), c.avoid_worker is not distinct from $6
+                 from touchline.chunks c join touchline.jobs j on j.id = c.job_id
                  where c.job_id = $1 and c.chunk = $2 and c.attempt = $3 and c.state = $4
-                    and j.state in ('queued', 'planning', 'running') and j.backend <> all($5)",
+                    and j.state in ('queued', 'planning', 'running')",
                 )
                 .bind(message.job)
                 .bind(message.chunk)
                 .bind(message.attempt)
                 .bind(CLAIM.from)
                 .bind(backends)
+                .bind(worker)
                 .fetch_optional(&self.pool)
                 .await?;
-            return Ok(if other.is_some() { Claimed::OtherBackend } else { Claimed::Stale });
+            return Ok(match refused {
+                Some((true, _)) => Claimed::OtherBackend,
+                Some((false, true)) => Claimed::Elsewhere,
+                _ => Claimed::Stale,
+            });
         };
         let kind: String = row.try_get("kind")?;
         let plan: Option<serde_json::Value> = row.try_get("plan")?;
@@ -266,11 +290,11 @@ impl Store {
         })))
     }
 
-    /// Moves the leases of running attempts; gives those that are still held.
+    /// Moves the leases of running attempts; gives those that are still held, with their ends.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn heartbeat(&self, worker: Uuid, beats: &[Beat], lease: Duration) -> Result<Vec<AttemptId>, StoreError> {
+    pub async fn heartbeat(&self, worker: Uuid, beats: &[Beat], lease: Duration) -> Result<Vec<Kept>, StoreError> {
         if beats.is_empty() {
             return Ok(Vec::new());
         }
@@ -284,7 +308,7 @@ impl Store {
              from unnest($1::uuid[], $2::int[], $3::int[], $4::bigint[]) b(job, chunk, attempt, progress)
              where c.job_id = b.job and c.chunk = b.chunk and c.attempt = b.attempt and c.worker_id = $6
                 and c.state = 'running'
-             returning c.job_id, c.chunk, c.attempt",
+             returning c.job_id, c.chunk, c.attempt, c.end_segment",
             )
             .bind(&jobs)
             .bind(&chunks)
@@ -296,12 +320,9 @@ impl Store {
             .await?;
         rows.into_iter()
             .map(|r| {
-                Ok(AttemptId {
-                    job: r.try_get("job_id")?,
-                    chunk: r.try_get("chunk")?,
-                    attempt: r.try_get("attempt")?,
-                    worker,
-                })
+                let (job, chunk, attempt) = (r.try_get("job_id")?, r.try_get("chunk")?, r.try_get("attempt")?);
+                let end = r.try_get::<Option<i64>, _>("end_segment")?.map(unsigned);
+                Ok(Kept { id: AttemptId { job, chunk, attempt, worker }, end })
             })
             .collect()
     }
@@ -498,14 +519,16 @@ impl Store {
         let row = self
             .query(
                 "with held as (
-                select 1 from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3 and worker_id = $4
-                    and state = 'running' for share),
+                select end_segment from touchline.chunks where job_id = $1 and chunk = $2 and attempt = $3
+                    and worker_id = $4 and state = 'running' for share),
              added as (
                 insert into touchline.segments
                     (job_id, chunk, attempt, rendition, index, uri, bytes, first, count, seconds, facts)
                 select $1, $2, $3, $5, $6, $7, $8, $9, $10, $11, $12 from held
+                where end_segment is null or $6 < end_segment
                 on conflict (job_id, rendition, index) do nothing returning 1)
-             select exists (select from held) as held, exists (select from added) as added",
+             select exists (select from held) as held, exists (select from added) as added,
+                (select end_segment from held) as end_segment",
             )
             .bind(id.job)
             .bind(id.chunk)
@@ -521,9 +544,10 @@ impl Store {
             .bind(&file.facts)
             .fetch_one(&self.pool)
             .await?;
+        let end = row.try_get::<Option<i64>, _>("end_segment")?.map(unsigned);
         Ok(match (row.try_get("held")?, row.try_get("added")?) {
             (true, true) => Commit::New,
-            (true, false) => Commit::Already,
+            (true, false) => end.filter(|end| file.index >= *end).map_or(Commit::Already, Commit::PastEnd),
             (false, _) => Commit::LeaseLost,
         })
     }

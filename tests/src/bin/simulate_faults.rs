@@ -154,6 +154,7 @@ fn print_tally(tally: &Tally) {
     for (fault, n) in &tally.faults {
         println!("  {n:>9} {}", fault.text());
     }
+    println!("chunks that seemed slow, split or taken back: {}", tally.relieved);
     println!("violations {}", tally.broken.len());
     for (seed, what) in &tally.broken {
         println!("  seed {seed}: {what}\n    again: ./run simulate-faults --seed {seed} --trace");
@@ -165,7 +166,8 @@ fn tally_json(tally: &Tally) -> serde_json::Value {
         tally.faults.iter().map(|(fault, n)| (fault.text().to_owned(), (*n).into())).collect();
     serde_json::json!({
         "seeds": tally.seeds, "took_s": tally.took.as_secs_f64(), "steps": tally.steps, "virtual_ms": tally.virtual_ms,
-        "jobs": tally.jobs, "faults": faults, "fewest_faults": tally.fewest_faults, "violations": tally.broken,
+        "jobs": tally.jobs, "faults": faults, "fewest_faults": tally.fewest_faults, "relieved": tally.relieved,
+        "violations": tally.broken,
     })
 }
 

@@ -21,6 +21,8 @@ pub struct Tally {
     pub fewest_faults: u32,
     /// How often each fault struck.
     pub faults: BTreeMap<Fault, u64>,
+    /// Chunks that were split or taken back because they seemed slow.
+    pub relieved: u64,
     /// Jobs, by how they ended.
     pub jobs: BTreeMap<&'static str, u64>,
     /// Things that happened.
@@ -36,6 +38,7 @@ impl Tally {
         let struck: u32 = outcome.faults.values().sum();
         self.fewest_faults = if self.seeds == 0 { struck } else { self.fewest_faults.min(struck) };
         self.seeds += 1;
+        self.relieved += u64::from(outcome.relieved);
         self.steps += outcome.steps;
         self.virtual_ms += outcome.virtual_ms;
         for (fault, n) in outcome.faults {

@@ -46,6 +46,24 @@ deviations! {
     RescueForgetsDeaths = "the rescue does not count silent workers",
     /// Recall.
     RecallKeepsAttempt = "a recall from a dead region keeps the attempt's number",
+    /// Stragglers.
+    SplitIgnoresAttempt = "a split takes whatever attempt is at work",
+    /// Stragglers.
+    SplitNumbersAgain = "the rest of a split chunk numbers its attempts from 1",
+    /// Stragglers.
+    SplitForgetsRest = "the rest of a split chunk is no chunk",
+    /// Stragglers.
+    SplitKeepsEnd = "a chunk that was split keeps its end",
+    /// Stragglers.
+    SplitTakesCommitted = "the rest of a split chunk begins with what is committed",
+    /// Stragglers.
+    TakeBackKeepsAttempt = "a chunk that is taken back keeps its number",
+    /// Stragglers.
+    TakeBackIgnoresAttempt = "whatever attempt is at work is taken back",
+    /// Segment.
+    CommitIgnoresEnd = "a segment's row is written past the end of its chunk",
+    /// Worker.
+    SplitIsALoss = "a worker takes a segment past the end of its chunk for the loss of its lease",
     /// Resend.
     NothingIsResent = "a lost message is not sent again",
     /// Replan.

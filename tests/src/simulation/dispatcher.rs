@@ -77,6 +77,7 @@ pub(crate) fn start(sim: &Sim, process: ProcessId) {
     repeat!(700, release_once);
     repeat!(1_200, rescue_once);
     repeat!(900, publish_once);
+    repeat!(3_000, relieve_once);
     repeat!(2_500, check_regions_once);
     repeat!(9_000, drain_dead_letters_once);
     repeat!(8_000, sweep_once);
@@ -188,6 +189,20 @@ impl Dispatcher {
                 self.client.call(Server::Store, "fail", move |w| w.store.fail(job, code)).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Anybody may seem slow. Whoever was seen at work may not be by the time that something is done about it.
+    async fn relieve_once(&self) -> Result<(), Later> {
+        let at_work = self.client.call(Server::Store, "chunks_at_work", |w| w.store.chunks_at_work()).await?;
+        let Some(last) = at_work.len().checked_sub(1) else { return Ok(()) };
+        let (chosen, is_split) = {
+            let mut world = self.client.sim.world();
+            (at_work[world.random.usize(0..=last)], world.random.u32(0..3) > 0)
+        };
+        let wait = self.client.sim.random(0..8_000);
+        self.client.sim.sleep(wait).await;
+        self.client.call(Server::Store, "relieve", move |w| w.relieve(chosen, is_split)).await?;
         Ok(())
     }
 

@@ -6,9 +6,12 @@
 mod operation;
 mod rows;
 
+use std::collections::BTreeMap;
+
 use fleet::store::{Store, StoreOptions};
 use uuid::Uuid;
 
+use super::film::Film;
 use super::memory::{Memory, Ms};
 use super::objects::moment;
 
@@ -21,6 +24,8 @@ struct Both {
     workers: Vec<(Uuid, String)>,
     /// Attempts that somebody holds or held.
     attempts: Vec<fleet::store::work::AttemptId>,
+    /// Films of the plans that were stored.
+    films: BTreeMap<Uuid, Film>,
     locks: u64,
 }
 
@@ -54,6 +59,7 @@ pub async fn compare(url: &str, seed: u64, steps: u32) -> Result<(), String> {
         organisations: Vec::new(),
         workers: Vec::new(),
         attempts: Vec::new(),
+        films: BTreeMap::new(),
         locks: 0,
     };
     both.set_up().await;

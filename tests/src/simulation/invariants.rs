@@ -8,10 +8,12 @@ use std::collections::BTreeMap;
 
 use fleet::failure::FailureCode;
 use fleet::state::{ChunkState, JobState};
+use fleet::store::stragglers::Split;
 use fleet::store::work::{AttemptId, Work};
 use uuid::Uuid;
 
-use super::memory::{Memory, Ms, Task};
+use super::film::Film;
+use super::memory::{Memory, Ms, Slow, Task};
 use super::network;
 use super::worker::{HEARTBEAT, LEASE};
 use super::world::{ProcessId, World};
@@ -112,6 +114,26 @@ impl World {
             }
         }
         lost.len()
+    }
+
+    /// Splits a chunk, or takes it back; whoever was judged is who it concerns.
+    pub(crate) fn relieve(&mut self, slow: Slow, is_split: bool) {
+        let Slow { job, chunk, attempt } = slow;
+        let at_work = |w: &Self| w.store.jobs.get(&job).and_then(|j| j.chunks.get(&chunk)).map(|c| c.attempt);
+        let before = at_work(self);
+        let done = if is_split {
+            let segments = self.films.get(&job).map_or(0, Film::segments);
+            matches!(self.store.split_chunk(job, chunk, attempt, segments), Split::Rest { .. })
+        } else {
+            self.store.take_back_slow(job, chunk, attempt)
+        };
+        if done {
+            self.relieved += 1;
+            self.say(|_| format!("chunk {chunk} of {job} is slow: {}", if is_split { "split" } else { "taken back" }));
+        }
+        if done && before != Some(attempt) {
+            self.broken(|| format!("job {job}: attempt {attempt} of chunk {chunk} was slow, and another was relieved"));
+        }
     }
 
     /// A publisher found that a job cannot be published: something was lost on the way.

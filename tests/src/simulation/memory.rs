@@ -9,6 +9,7 @@ mod publication;
 mod release;
 mod rescue;
 mod retention;
+mod stragglers;
 mod work;
 mod workers;
 
@@ -24,6 +25,7 @@ use super::deviation::Deviation;
 
 pub(crate) use publication::PublicationLock;
 pub(crate) use retention::Unswept;
+pub(crate) use stragglers::Slow;
 pub(crate) use work::{Claimed, PlanRow, Task};
 
 /// Virtual time in milliseconds.
@@ -100,6 +102,10 @@ pub(crate) struct Chunk {
     pub(crate) sends: i32,
     pub(crate) progress: i64,
     pub(crate) last_code: Option<FailureCode>,
+    pub(crate) splits: i32,
+    pub(crate) split_from: Option<i32>,
+    pub(crate) taken_back: bool,
+    pub(crate) avoid_worker: Option<Uuid>,
 }
 
 /// A row of `attempts`; nothing asks for its code.
@@ -259,6 +265,10 @@ impl Chunk {
             sends: 0,
             progress: 0,
             last_code: None,
+            splits: 0,
+            split_from: None,
+            taken_back: false,
+            avoid_worker: None,
         }
     }
 
@@ -269,6 +279,14 @@ impl Chunk {
 
     fn enter(&mut self, event: ChunkEvent) {
         self.state = self.state.after(event).expect("the statements name steps that exist");
+    }
+
+    /// Segment after the last of a chunk of pictures, when there is one.
+    pub(crate) fn end(&self) -> Option<u64> {
+        match self.work {
+            Work::Video { end, .. } => end,
+            _ => None,
+        }
     }
 
     /// First segment, as the column has it.

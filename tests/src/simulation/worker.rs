@@ -174,6 +174,9 @@ async fn claim(service: &Arc<Service>, received: &Received) -> Option<Task> {
     let outcome = match claimed {
         Ok(Claimed::Ours(task)) => return Some(*task),
         Ok(Claimed::Stale) => service.queue.delete(std::slice::from_ref(&received.receipt)).await,
+        Ok(Claimed::Elsewhere) => {
+            service.queue.extend(std::slice::from_ref(&received.receipt), Duration::from_secs(5)).await
+        }
         Err(Unreachable) => service.queue.extend(std::slice::from_ref(&received.receipt), Duration::from_secs(2)).await,
     };
     if outcome.is_err() {

@@ -94,6 +94,8 @@ pub(crate) struct World {
     pub(crate) digest: u64,
     /// Engines that will die on their next segment.
     pub(crate) engines_to_die: u32,
+    /// Chunks that were split or taken back because they seemed slow.
+    pub(crate) relieved: u32,
     /// A chunk that ends whoever works on it: job and chunk.
     pub(crate) poison: Option<(Uuid, i32)>,
     pub(crate) films: BTreeMap<Uuid, Film>,
@@ -132,6 +134,7 @@ impl World {
             trace: None,
             digest: seed,
             engines_to_die: 0,
+            relieved: 0,
             poison: None,
             films: BTreeMap::new(),
             undecided: 0,

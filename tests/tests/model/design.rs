@@ -59,6 +59,10 @@ pub(crate) enum Design {
     SuccessIgnoresState,
     /// Cancelling changes the job's row and not its chunks.
     CancelKeepsAttempts,
+    /// The rest of a split chunk numbers its attempts from 1.
+    RestNumbersAgain,
+    /// A segment's row is inserted past the end that a split gave its chunk.
+    CommitPastEnd,
     /// The sweep reads which objects have rows first, and deletes whatever else is there later.
     SweepListsLate,
 }
@@ -110,6 +114,8 @@ pub(crate) struct Faults {
     pub(crate) resends: u8,
     /// Orderly drains.
     pub(crate) drains: u8,
+    /// Splits of a chunk at work.
+    pub(crate) splits: u8,
     /// Cancels.
     pub(crate) cancels: u8,
     /// Retries of a job that was cancelled or failed.
@@ -128,6 +134,7 @@ impl Faults {
         losses: 0,
         resends: 0,
         drains: 0,
+        splits: 0,
         cancels: 0,
         retries: 0,
         sweeps: 0,

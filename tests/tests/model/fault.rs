@@ -2,7 +2,9 @@
 
 use crate::design::Design;
 use crate::protocol::{Action, Protocol};
-use crate::state::{ATTEMPTS, At, Job, Message, Publisher, SEGMENTS, Stage, State, Step, Worker, attempt_of};
+use crate::state::{
+    ATTEMPTS, At, CHUNKS, Chunk, Job, Message, Publisher, SEGMENTS, Stage, State, Step, Worker, attempt_of,
+};
 
 impl Protocol {
     /// What may go wrong, or is asked for by a person, within the limits.
@@ -43,7 +45,11 @@ impl Protocol {
                 actions.push(Action::Lose(message));
             }
         }
-        for (i, chunk) in state.chunks.iter().enumerate().take(self.limits.chunks) {
+        for (i, chunk) in state.chunks.iter().enumerate().take(self.chunks(state)) {
+            let room = used.splits < most.splits && self.chunks(state) < CHUNKS;
+            if chunk.stage == Stage::Running && room && Self::border(state, i) < chunk.end {
+                actions.push(Action::Split(i));
+            }
             if chunk.stage == Stage::Queued && used.resends < most.resends && !Self::is_forgotten(state, i) {
                 actions.push(Action::ResendEarly(i));
             }
@@ -103,6 +109,7 @@ impl Protocol {
                 Self::renumber(&mut state.chunks[usize::from(state.workers[w].chunk)], Stage::Waiting);
                 state.workers[w] = Worker::IDLE;
             }
+            Action::Split(i) => self.split(state, i),
             Action::Cancel => {
                 state.used.cancels += 1;
                 self.end(state, Job::Cancelled);
@@ -110,7 +117,8 @@ impl Protocol {
             Action::Retry => {
                 state.used.retries += 1;
                 state.job = Job::Running;
-                for chunk in state.chunks.iter_mut().take(self.limits.chunks).filter(|c| c.stage == Stage::Ended) {
+                let chunks = self.chunks(state);
+                for chunk in state.chunks.iter_mut().take(chunks).filter(|c| c.stage == Stage::Ended) {
                     Self::renumber(chunk, Stage::Waiting);
                     chunk.deaths = 0;
                 }
@@ -121,6 +129,24 @@ impl Protocol {
             }
             _ => {}
         }
+    }
+
+    /// Where the rest of a chunk begins: after the segment in work, which follows the last that is committed.
+    fn border(state: &State, i: usize) -> u8 {
+        let range = state.range(i);
+        let next = range.clone().filter(|s| state.rows[*s] != 0).max().map_or(range.start, |last| last + 1);
+        u8::try_from(next + 1).expect("there are few segments")
+    }
+
+    fn split(&self, state: &mut State, i: usize) {
+        let (rest, border) = (self.chunks(state), Self::border(state, i));
+        let chunk = state.chunks[i];
+        let attempt = if self.design == Design::RestNumbersAgain { 1 } else { chunk.attempt + 1 };
+        state.used.splits += 1;
+        // No claim of the rest is one of the chunk that it was part of.
+        state.chunks[rest] =
+            Chunk { stage: Stage::Waiting, attempt, holder: 0, claims: 4, deaths: 0, first: border, ..chunk };
+        state.chunks[i].end = border;
     }
 
     fn redeliver(&self, state: &mut State, w: usize) {

@@ -40,13 +40,15 @@ pub(crate) fn all() -> Vec<Property<Protocol>> {
         }),
         Property::always(COMMITTED, |_, s: &State| !s.seen.encoded_again),
         Property::always(WASTE, |m: &Protocol, s: &State| {
-            let chunks = u8::try_from(m.limits.chunks).unwrap_or(u8::MAX);
-            wasted(s) <= s.used.crashes + s.used.expiries + s.used.cancels * chunks + failures(s) * chunks
+            let chunks = u8::try_from(m.chunks(s)).unwrap_or(u8::MAX);
+            wasted(s)
+                <= s.used.crashes + s.used.expiries + s.used.splits + s.used.cancels * chunks + failures(s) * chunks
         }),
         Property::always(ATTEMPTS, |m: &Protocol, s: &State| {
             let used = &s.used;
-            let bumps = used.crashes + used.expiries + used.drains + used.cancels + used.retries + failures(s);
-            s.chunks.iter().take(m.limits.chunks).all(|c| c.attempt <= 1 + bumps)
+            let faults = used.crashes + used.expiries + used.drains + used.splits;
+            let bumps = faults + used.cancels + used.retries + failures(s);
+            s.chunks.iter().take(m.chunks(s)).all(|c| c.attempt <= 1 + bumps)
         }),
         Property::always(POISON, |m: &Protocol, s: &State| {
             let enough = s.used.crashes + s.used.expiries >= m.limits.deaths;

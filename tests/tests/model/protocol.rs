@@ -6,8 +6,8 @@ use stateright::{Model, Property};
 use crate::design::{Design, Faults, Limits};
 use crate::properties;
 use crate::state::{
-    ATTEMPTS, At, Bag, CHUNKS, Chunk, Job, Message, PUBLISHERS, Publisher, SEGMENTS, Seen, Stage, State, WORKERS,
-    Worker, writer,
+    ATTEMPTS, At, Bag, Chunk, Job, Message, PUBLISHERS, Publisher, SEGMENTS, Seen, Stage, State, WORKERS, Worker,
+    writer,
 };
 
 /// The protocol in a world of some size.
@@ -45,6 +45,8 @@ pub(crate) enum Action {
     Tell(usize),
     Delete(usize),
     Abandon(usize),
+    /// A heartbeat brings the end that a split gave the chunk.
+    Hear(usize),
     ReadForWatch(usize),
     ReadForFinish(usize),
     Publish(usize),
@@ -59,15 +61,17 @@ pub(crate) enum Action {
     Lose(Message),
     ResendEarly(usize),
     Drain(usize),
+    /// A chunk at work is split after the segment in work.
+    Split(usize),
     Cancel,
     Retry,
     SweepReads,
 }
 
 impl Protocol {
-    /// Segments of a chunk.
-    pub(crate) fn range(&self, chunk: usize) -> std::ops::Range<usize> {
-        chunk * self.limits.segments..(chunk + 1) * self.limits.segments
+    /// Chunks that there are, those that splits made included.
+    pub(crate) fn chunks(&self, state: &State) -> usize {
+        self.limits.chunks + usize::from(state.used.splits)
     }
 
     pub(crate) fn segments(&self) -> usize {
@@ -90,7 +94,8 @@ impl Protocol {
 
     /// Steps that are taken sooner or later, without anything going wrong.
     pub(crate) fn progress(&self, state: &State, actions: &mut Vec<Action>) {
-        let Limits { chunks, workers, publishers, deaths, .. } = self.limits;
+        let Limits { workers, publishers, deaths, .. } = self.limits;
+        let chunks = self.chunks(state);
         for (i, chunk) in state.chunks.iter().enumerate().take(chunks) {
             match chunk.stage {
                 Stage::Waiting if !state.job.is_final() => {
@@ -146,7 +151,8 @@ impl Protocol {
         if job == Job::Cancelled && self.design == Design::CancelKeepsAttempts {
             return;
         }
-        for chunk in state.chunks.iter_mut().take(self.limits.chunks) {
+        let chunks = self.chunks(state);
+        for chunk in state.chunks.iter_mut().take(chunks) {
             if chunk.stage != Stage::Done && chunk.stage != Stage::Ended {
                 Self::renumber(chunk, Stage::Ended);
             }
@@ -154,9 +160,10 @@ impl Protocol {
     }
 
     pub(crate) fn rescue(&self, state: &mut State, i: usize) {
+        let mut range = state.range(i);
         let chunk = &mut state.chunks[i];
         let mine = |s: usize| state.rows[s] == writer(chunk.attempt, chunk.holder);
-        chunk.deaths = if self.range(i).any(mine) { 1 } else { chunk.deaths + 1 };
+        chunk.deaths = if range.any(mine) { 1 } else { chunk.deaths + 1 };
         if self.design == Design::RescueKeepsAttempt {
             (chunk.stage, chunk.holder) = (Stage::Waiting, 0);
         } else {
@@ -225,10 +232,15 @@ impl Model for Protocol {
     type Action = Action;
 
     fn init_states(&self) -> Vec<State> {
-        let chunk = Chunk { stage: Stage::Waiting, attempt: 1, holder: 0, claims: 0, deaths: 0, announced: false };
+        let segments = |n: usize| u8::try_from(n * self.limits.segments).expect("there are few segments");
+        let chunk = |n: usize| {
+            let is_there = n < self.limits.chunks;
+            let (first, end) = if is_there { (segments(n), segments(n + 1)) } else { (0, 0) };
+            Chunk { stage: Stage::Waiting, attempt: 1, holder: 0, claims: 0, deaths: 0, first, end, announced: false }
+        };
         vec![State {
             job: Job::Running,
-            chunks: [chunk; CHUNKS],
+            chunks: std::array::from_fn(chunk),
             rows: [0; SEGMENTS],
             unheld: [false; SEGMENTS],
             objects: [[0; ATTEMPTS]; SEGMENTS],
@@ -264,7 +276,8 @@ impl Model for Protocol {
             | Action::Complete(w)
             | Action::Tell(w)
             | Action::Delete(w)
-            | Action::Abandon(w) => self.worker_step(&mut state, w, action),
+            | Action::Abandon(w)
+            | Action::Hear(w) => self.worker_step(&mut state, w, action),
             Action::ReadForWatch(p) | Action::ReadForFinish(p) | Action::Publish(p) => {
                 self.publisher_step(&mut state, p, action);
             }

@@ -48,6 +48,9 @@ pub(crate) struct Chunk {
     pub(crate) claims: u8,
     /// Workers lost since a segment was last committed.
     pub(crate) deaths: u8,
+    /// Its first segment, and the one after its last.
+    pub(crate) first: u8,
+    pub(crate) end: u8,
     /// The message went out, the release's transaction did not commit yet (a flawed design only).
     pub(crate) announced: bool,
 }
@@ -131,12 +134,15 @@ pub(crate) struct Worker {
     pub(crate) claim: u8,
     /// Next segment.
     pub(crate) next: u8,
+    /// Where its chunk ends, as far as it knows.
+    pub(crate) end: u8,
     /// Whether the message is still its own.
     pub(crate) receipt: bool,
 }
 
 impl Worker {
-    pub(crate) const IDLE: Self = Self { at: At::Idle, chunk: 0, attempt: 0, claim: 0, next: 0, receipt: false };
+    pub(crate) const IDLE: Self =
+        Self { at: At::Idle, chunk: 0, attempt: 0, claim: 0, next: 0, end: 0, receipt: false };
 }
 
 /// What a publisher does next.
@@ -222,6 +228,16 @@ impl State {
     pub(crate) fn holds(&self, worker: &Worker) -> bool {
         let chunk = &self.chunks[usize::from(worker.chunk)];
         chunk.stage == Stage::Running && chunk.attempt == worker.attempt && chunk.holder == worker.claim
+    }
+
+    /// Whether the segment that a worker works on is one of its chunk's.
+    pub(crate) fn owns(&self, worker: &Worker) -> bool {
+        self.holds(worker) && worker.next < self.chunks[usize::from(worker.chunk)].end
+    }
+
+    /// Segments of a chunk.
+    pub(crate) fn range(&self, chunk: usize) -> std::ops::Range<usize> {
+        usize::from(self.chunks[chunk].first)..usize::from(self.chunks[chunk].end)
     }
 
     /// Processes of a kind are alike: which is which does not matter. Idle ones come last.

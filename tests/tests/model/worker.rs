@@ -16,8 +16,7 @@ impl Protocol {
             }
             At::Received => actions.push(Action::Claim(w)),
             At::Border => {
-                let end = self.range(usize::from(worker.chunk)).end;
-                let last = usize::from(worker.next) >= end;
+                let last = worker.next >= worker.end;
                 actions.push(if last { Action::Complete(w) } else { Action::Encode(w) });
             }
             At::Encoding => actions.push(Action::FirstWrite(w)),
@@ -29,6 +28,10 @@ impl Protocol {
         if matches!(worker.at, At::Border | At::Encoding) && !state.holds(worker) {
             actions.push(Action::Abandon(w));
         }
+        let moved = state.chunks[usize::from(worker.chunk)].end < worker.end;
+        if matches!(worker.at, At::Border | At::Encoding) && state.holds(worker) && moved {
+            actions.push(Action::Hear(w));
+        }
     }
 
     pub(crate) fn worker_step(&self, state: &mut State, w: usize, action: Action) {
@@ -37,7 +40,7 @@ impl Protocol {
             Action::Claim(_) => self.claim(state, w),
             Action::Encode(_) => {
                 let worker = state.workers[w];
-                state.seen.encoded_again |= state.rows[usize::from(worker.next)] != 0 && state.holds(&worker);
+                state.seen.encoded_again |= state.rows[usize::from(worker.next)] != 0 && state.owns(&worker);
                 state.encodes += 1;
                 state.workers[w].at = At::Encoding;
             }
@@ -62,6 +65,7 @@ impl Protocol {
                 worker.at = At::Border;
             }
             Action::Complete(_) => self.complete(state, w),
+            Action::Hear(_) => Self::hear(state, w),
             Action::Tell(_) => {
                 state.events += 1;
                 state.workers[w].at = At::Deleting;
@@ -107,7 +111,8 @@ impl Protocol {
             worker.receipt &= is_attempt;
             worker.attempt = chunk.attempt;
         }
-        let range = self.range(i);
+        let range = state.range(i);
+        worker.end = u8::try_from(range.end).expect("there are few segments");
         let missing = range.clone().find(|s| state.rows[*s] == 0);
         let starts_over = self.design == Design::RestartFromFirst;
         let next = if starts_over { range.start } else { missing.unwrap_or(range.end) };
@@ -123,7 +128,17 @@ impl Protocol {
         let mine = writer(worker.attempt, worker.claim);
         let overwrites = *object != 0 && *object != mine;
         *object = mine;
-        state.seen.stale_write |= overwrites && !state.holds(&worker);
+        state.seen.stale_write |= overwrites && !state.owns(&worker);
+    }
+
+    /// The worker learns where its chunk ends; a segment past it is given up.
+    fn hear(state: &mut State, w: usize) {
+        let end = state.chunks[usize::from(state.workers[w].chunk)].end;
+        let worker = &mut state.workers[w];
+        worker.end = end;
+        if worker.next >= end {
+            worker.at = At::Border;
+        }
     }
 
     /// Inserts the row, only while the lease is held. The worker abandons what is not its own.
@@ -134,6 +149,11 @@ impl Protocol {
             state.workers[w] = Worker::IDLE;
             return false;
         }
+        if held && !state.owns(&worker) && self.design != Design::CommitPastEnd {
+            Self::hear(state, w);
+            return false;
+        }
+        let held = state.owns(&worker);
         let row = &mut state.rows[usize::from(worker.next)];
         if *row == 0 {
             *row = writer(worker.attempt, worker.claim);
@@ -154,7 +174,7 @@ impl Protocol {
         state.seen.stale_write |= !held;
         let chunk = &mut state.chunks[usize::from(worker.chunk)];
         (chunk.stage, chunk.holder) = (Stage::Done, 0);
-        let all = state.chunks.iter().take(self.limits.chunks).all(|c| c.stage == Stage::Done);
+        let all = state.chunks.iter().take(self.chunks(state)).all(|c| c.stage == Stage::Done);
         let tells = self.design == Design::EventByWorker && all;
         state.workers[w].at = if tells { At::Telling } else { At::Deleting };
     }

@@ -83,7 +83,7 @@ impl Deployed {
         store.migrate().await.unwrap();
         let fleet = Fleet::parse(&text).unwrap();
         let capacity = Arc::new(AwsCapacity::with_config(name, moto.config(REGION)));
-        let scaler = Scaler::new(store.clone(), fleet.clone(), capacity.clone()).unwrap();
+        let scaler = Scaler::new(store.clone(), fleet.clone(), capacity.clone());
         Self { name: name.to_owned(), moto, fleet, capacity, store, scaler, _folder: folder }
     }
 
@@ -225,7 +225,7 @@ async fn each_class_of_failed_spot_launch_falls_back_to_on_demand() {
     for (kind, message) in cases {
         let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
         store.migrate().await.unwrap();
-        let scaler = Scaler::new(store.clone(), fleet.fleet.clone(), fleet.capacity.clone()).unwrap();
+        let scaler = Scaler::new(store.clone(), fleet.fleet.clone(), fleet.capacity.clone());
         let fleet = Deployed { scaler, store, _folder: tempfile::tempdir().unwrap(), ..fleet_parts(&fleet) };
         for pool in fleet.fleet.pools.iter().filter(|p| p.option.as_str() == "spot") {
             fleet.moto.fail(REGION, &fleet.group(pool.id.as_str()), Some(message)).await;
@@ -264,7 +264,7 @@ async fn each_class_of_failed_spot_launch_falls_back_to_on_demand() {
 
 /// The same deployment, for a story that goes on with another database.
 fn fleet_parts(fleet: &Deployed) -> Deployed {
-    let scaler = Scaler::new(fleet.store.clone(), fleet.fleet.clone(), fleet.capacity.clone()).unwrap();
+    let scaler = Scaler::new(fleet.store.clone(), fleet.fleet.clone(), fleet.capacity.clone());
     Deployed {
         name: fleet.name.clone(),
         moto: fleet.moto,
@@ -360,7 +360,7 @@ async fn ecs_starts_no_worker_again_on_an_instance_that_is_retired() {
 #[tokio::test]
 async fn one_dispatcher_at_a_time_decides() {
     let fleet = Deployed::new("turns").await;
-    let other = Scaler::new(fleet.store.clone(), fleet.fleet.clone(), fleet.capacity.clone()).unwrap();
+    let other = Scaler::new(fleet.store.clone(), fleet.fleet.clone(), fleet.capacity.clone());
     fleet.round().await;
     assert!(other.scale_once().await.unwrap().is_none(), "it is not its turn");
     let (stop, stopped) = tokio::sync::watch::channel(true);

@@ -267,7 +267,7 @@ async fn what_chunks_took_lately_replaces_the_promised_rate_in_decisions_and_quo
     let found = measured().await.unwrap();
     assert_eq!((found.rate.round(), found.chunks, found.promised), (8.0, 8, pool.encode_rate));
 
-    let scaler = Scaler::new(store.clone(), machines.clone(), Arc::new(SimulatedCapacity::default())).unwrap();
+    let scaler = Scaler::new(store.clone(), machines.clone(), Arc::new(SimulatedCapacity::default()));
     let decision = scaler.scale_once().await.unwrap().unwrap();
     let said: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
     assert!(said.iter().any(|s| s.contains("the median of its last 8 chunks; its file says 5.0")), "{said:?}");

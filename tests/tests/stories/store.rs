@@ -6,7 +6,7 @@ use fleet::config::Timing;
 use fleet::queue::Message;
 use fleet::store::jobs::NewJob;
 use fleet::store::rescue::Patience;
-use fleet::store::work::{AttemptId, Beat, Claimed, Ending};
+use fleet::store::work::{AttemptId, Beat, Claimed, Ending, Kept};
 use fleet::store::{Store, StoreOptions};
 use sqlx::Row;
 use stories::fleet_processes::small_ladder;
@@ -114,7 +114,8 @@ async fn a_worker_whose_lease_ran_out_changes_nothing_any_more() {
     assert!(claim(&store, id, 1).await.is_none(), "the old message is stale");
     let new = claim(&store, id, 2).await.unwrap();
     assert!(!store.end_attempt(old, 0, &Ending::HandedBack).await.unwrap());
-    assert_eq!(store.heartbeat(new.worker, &[Beat { id: new, progress: 0 }], LEASE).await.unwrap(), [new]);
+    let kept = store.heartbeat(new.worker, &[Beat { id: new, progress: 0 }], LEASE).await.unwrap();
+    assert_eq!(kept, [Kept { id: new, end: None }]);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) 
         match &outcome {
             Ok(()) => tracing::info!(made, "Finished chunk"),
             Err(Stop::LeaseLost) => tracing::warn!("the attempt is no longer ours"),
-            Err(Stop::Drained) => tracing::info!(made, "handed back"),
+            Err(Stop::Drained | Stop::Shortened) => tracing::info!(made, "handed back"),
             Err(Stop::Failed(error)) => tracing::warn!(code = %error.code, %error, "attempt failed"),
         }
         service.metrics.attempt_ended(outcome.is_ok());
@@ -80,7 +80,8 @@ async fn end(service: &Arc<Service>, claim: &Claim, made: u64, stop: Stop) {
     let ending = match stop {
         // The lease's end was recorded by whoever ended it.
         Stop::LeaseLost => return,
-        Stop::Drained => Ending::HandedBack,
+        // Whoever makes pictures goes on to complete a chunk that was shortened.
+        Stop::Drained | Stop::Shortened => Ending::HandedBack,
         Stop::Failed(error) => {
             if error.code == FailureCode::GuardFailed {
                 service.suspicion.notify_one();

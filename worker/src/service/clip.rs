@@ -177,7 +177,8 @@ async fn hand_over(
     };
     match again(service, claim.id, || service.store.commit_file(claim.id, &row)).await? {
         Commit::New | Commit::Already => Ok(()),
-        Commit::LeaseLost => Err(Stop::LeaseLost),
+        // A clip's file has no end that could move.
+        Commit::PastEnd(_) | Commit::LeaseLost => Err(Stop::LeaseLost),
     }
 }
 

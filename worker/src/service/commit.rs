@@ -26,6 +26,8 @@ pub(super) enum Stop {
     LeaseLost,
     /// A drain, at a segment border.
     Drained,
+    /// The chunk was split, and all up to its new end is handed over.
+    Shortened,
     /// It failed.
     Failed(JobError),
 }
@@ -131,6 +133,10 @@ impl Committer {
             match again(&service, id, || service.store.commit_segment(id, &segment)).await? {
                 Commit::New => service.metrics.segment(size),
                 Commit::Already => {}
+                Commit::PastEnd(end) => {
+                    service.leases.shorten(id, end);
+                    return Ok(());
+                }
                 Commit::LeaseLost => return Err(Stop::LeaseLost),
             }
             tracing::debug!(rendition = event.rendition, index = event.index, "Committed segment");
@@ -156,6 +162,10 @@ impl Committer {
         let file = NewFile { rendition: folder, index, uri: &uri, bytes, first: 0, count: 0, seconds: 0.0, facts };
         match again(&self.service, self.id, || self.service.store.commit_file(self.id, &file)).await? {
             Commit::New | Commit::Already => Ok(()),
+            Commit::PastEnd(end) => {
+                self.service.leases.shorten(self.id, end);
+                Ok(())
+            }
             Commit::LeaseLost => Err(Stop::LeaseLost),
         }
     }

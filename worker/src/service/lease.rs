@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleet::queue::Receipt;
-use fleet::store::work::{AttemptId, Beat};
+use fleet::store::work::{AttemptId, Beat, Kept};
 use fleet::store::workers::WorkerBeat;
 use tokio::sync::watch;
 
@@ -23,6 +23,7 @@ struct Lease {
     receipt: Receipt,
     progress: Arc<AtomicU64>,
     lost: watch::Sender<bool>,
+    end: watch::Sender<Option<u64>>,
     renewed: Instant,
 }
 
@@ -33,6 +34,40 @@ pub struct Held {
     pub progress: Arc<AtomicU64>,
     /// Becomes true when the attempt is no longer ours.
     pub lost: watch::Receiver<bool>,
+    /// Segment after the last, once the store has said so: a split brings it nearer.
+    end: watch::Receiver<Option<u64>>,
+}
+
+impl Held {
+    /// Segment after the last, as far as it is known, for work that was begun with the end `known`.
+    #[must_use]
+    pub fn end(&self, known: Option<u64>) -> Option<u64> {
+        let told = *self.end.borrow();
+        told.into_iter().chain(known).min()
+    }
+
+    /// Waits until the chunk ends at or before `next` and before `known`, the end that its work was begun with.
+    pub async fn ends_by(&self, next: u64, known: Option<u64>) {
+        let mut end = self.end.clone();
+        let moved = |end: &Option<u64>| end.is_some_and(|end| end <= next && known.is_none_or(|known| end < known));
+        if end.wait_for(moved).await.is_err() {
+            // Whoever told of it is gone: nothing moves any more.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Lease {
+    /// Ends only come nearer: an answer that comes late gives nothing back.
+    fn move_end(&self, end: u64) {
+        self.end.send_if_modified(|known| {
+            let moves = known.is_none_or(|known| end < known);
+            if moves {
+                *known = Some(end);
+            }
+            moves
+        });
+    }
 }
 
 impl Leases {
@@ -44,9 +79,17 @@ impl Leases {
     pub fn enter(&self, id: AttemptId, receipt: Receipt, now: Instant) -> Held {
         let (sender, lost) = watch::channel(false);
         let progress = Arc::new(AtomicU64::new(0));
-        let lease = Lease { receipt, progress: progress.clone(), lost: sender, renewed: now };
+        let (end, told) = watch::channel(None);
+        let lease = Lease { receipt, progress: progress.clone(), lost: sender, end, renewed: now };
         self.map().insert(id, lease);
-        Held { progress, lost }
+        Held { progress, lost, end: told }
+    }
+
+    /// Notes where the store says that an attempt's chunk ends.
+    pub fn shorten(&self, id: AttemptId, end: u64) {
+        if let Some(lease) = self.map().get(&id) {
+            lease.move_end(end);
+        }
     }
 
     /// Takes out an attempt that ended.
@@ -65,9 +108,9 @@ impl Leases {
     }
 
     /// Notes the answer to a heartbeat that was sent at `sent` with `beats`; gives the messages of what is held.
-    pub fn answered(&self, beats: &[Beat], held: &[AttemptId], sent: Instant) -> Vec<Receipt> {
+    pub fn answered(&self, beats: &[Beat], held: &[Kept], sent: Instant) -> Vec<Receipt> {
         let mut map = self.map();
-        for beat in beats.iter().filter(|b| !held.contains(&b.id)) {
+        for beat in beats.iter().filter(|b| !held.iter().any(|kept| kept.id == b.id)) {
             // It may have ended in order meanwhile; then it is not in the map.
             if let Some(lease) = map.get(&beat.id) {
                 tracing::warn!(job.id = %beat.id.job, chunk = beat.id.chunk, attempt = beat.id.attempt, "lease lost");
@@ -75,9 +118,10 @@ impl Leases {
             }
         }
         let mut receipts = Vec::new();
-        for id in held {
-            if let Some(lease) = map.get_mut(id) {
+        for kept in held {
+            if let Some(lease) = map.get_mut(&kept.id) {
                 lease.renewed = sent;
+                kept.end.into_iter().for_each(|end| lease.move_end(end));
                 receipts.push(lease.receipt.clone());
             }
         }

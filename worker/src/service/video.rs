@@ -30,7 +30,7 @@ type Tiles = BTreeMap<u64, ((u32, u32), Vec<u8>)>;
 pub(super) async fn run(
     service: &Arc<Service>,
     claim: &Claim,
-    (first, end): (u64, Option<u64>),
+    (first, mut end): (u64, Option<u64>),
     held: &Held,
 ) -> Result<(), Stop> {
     let job = claim.id.job;
@@ -44,6 +44,7 @@ pub(super) async fn run(
     let source = service.stash.source(job, &claim.source, claim.source_identity.as_deref()).await?;
     let mut deaths = 0;
     loop {
+        end = held.end(end);
         let done = again(service, claim.id, || service.store.committed(job, first, end, &wanted)).await?;
         let have: HashSet<(String, u64)> = done.into_iter().collect();
         let resume = next_segment(first, end, &names, &have);
@@ -63,6 +64,7 @@ pub(super) async fn run(
             Ok(report) => {
                 service.stash.keep(job, engine).await;
                 let last = task.check(&committer, &report)?;
+                let last = held.end(end).map_or(last, |end| last.min(end));
                 let segments = (names.clone(), first, last.max(first));
                 match complete(service, claim, held, &report, segments).await? {
                     // The database came back without what it had taken; this attempt still holds the lease.
@@ -73,6 +75,7 @@ pub(super) async fn run(
                     _ => return Ok(()),
                 }
             }
+            Err(Stop::Shortened) => tracing::info!("the chunk was split; its rest goes elsewhere"),
             Err(Stop::Failed(error)) if is_engine_death(&error) => {
                 committer.settle_all().await?;
                 let now = again(service, claim.id, || service.store.committed(job, first, end, &wanted)).await?;
@@ -140,8 +143,18 @@ impl Task<'_> {
         let base = self.held.progress.load(Relaxed);
         let mut tiles = Tiles::new();
         let draining = service.draining.subscribe();
+        // The first segment that is not handed over in all renditions.
+        let mut next = first;
         loop {
-            let (event, payload) = engine.next().await?;
+            let (event, payload) = tokio::select! {
+                biased;
+                // The engine is given up with what it has of the rest.
+                () = self.held.ends_by(next, end) => {
+                    committer.settle_all().await?;
+                    return Err(Stop::Shortened);
+                }
+                event = engine.next() => event?,
+            };
             check.admit(&event, &payload)?;
             match event {
                 Event::Init { rendition } => {
@@ -149,10 +162,16 @@ impl Task<'_> {
                 }
                 Event::Segment(segment) => {
                     let index = segment.index;
+                    if let Some(pause) = service.pause.filter(|_| self.names.first() == Some(&segment.rendition)) {
+                        tokio::time::sleep(pause).await;
+                    }
                     // Before the segment, so that whoever goes on after it finds its pictures there.
                     self.strip(committer, index, &mut tiles).await?;
                     committer.segment(segment, payload).await?;
                     let whole = self.names.iter().all(|n| committer.has(n, index));
+                    if whole {
+                        next = index + 1;
+                    }
                     if whole && *draining.borrow() {
                         committer.settle_all().await?;
                         return Err(Stop::Drained);

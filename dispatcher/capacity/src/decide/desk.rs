@@ -40,7 +40,7 @@ pub(crate) struct RegionDesk {
     /// Chunks that are not done, 1 for an upload.
     chunks: u64,
     /// Chunks that no worker has yet.
-    waiting: u64,
+    pub waiting: u64,
     /// Whether all of the work is still being uploaded.
     pub only_coming: bool,
     /// Jobs and uploads that are not there yet, but soon enough to keep an idle instance for.
@@ -266,8 +266,8 @@ impl<'a> Desk<'a> {
         self.reasons.push(Reason::AheadOfPlan { instance: instance.clone(), ahead_s });
     }
 
-    /// Gives a chunk a second attempt.
-    pub(crate) fn hedge(&mut self, action: Action, reason: Reason) {
+    /// Does something about a slow chunk.
+    pub(crate) fn relieve(&mut self, action: Action, reason: Reason) {
         self.extra.push(action);
         self.reasons.push(reason);
     }

@@ -241,9 +241,9 @@ fn a_mix_splits_and_never_falls_back() {
     assert_eq!(started(&view, "spot_then_on_demand:wait_s=0"), (1, 0));
 }
 
-#[test]
-fn a_straggler_gets_a_second_attempt_while_somebody_is_idle() {
-    let chunk = |n: i32, who: &str, done_s: f64| RunningChunk {
+/// A chunk of four segments that has been at work for 40 s.
+fn chunk(n: i32, who: &str, done_s: f64) -> RunningChunk {
+    RunningChunk {
         job: Uuid::from_u128(1),
         chunk: n,
         attempt: 1,
@@ -251,26 +251,75 @@ fn a_straggler_gets_a_second_attempt_while_somebody_is_idle() {
         since: NOW.plus_s(-40.0),
         total_s: 240.0,
         done_s,
-        hedged: false,
-    };
-    let mut view = view(vec![job(1, "us-east-1", 600.0, 4.0)]);
+        segments: 4,
+        segment_s: 60.0,
+        splits: 0,
+        taken_back: false,
+    }
+}
+
+/// Three chunks of which the second is far slower than the others, and an instance without work.
+fn with_a_straggler() -> FleetView {
+    let mut view = view(vec![JobWork { waiting: 0, ..job(1, "us-east-1", 600.0, 4.0) }]);
     pool(&mut view, "us-east-1/g4dn.xlarge/spot").instances = vec![
         instance("i-1", Phase::Busy, 400.0),
         instance("i-2", Phase::Busy, 400.0),
         instance("i-3", Phase::Idle, 5.0),
     ];
     view.running = vec![chunk(1, "i-1", 195.0), chunk(2, "i-2", 20.0), chunk(3, "i-1", 200.0)];
-    let hedges = |view: &FleetView, text: &str| {
-        let actions = decide(NOW, view, &policy(text)).actions;
-        actions.into_iter().filter(|a| matches!(a, Action::Hedge { chunk: 2, attempt: 1, .. })).count()
-    };
-    assert_eq!(hedges(&view, "hedge"), 1);
-    assert_eq!(hedges(&view, "deadline"), 0);
-    view.running[1].hedged = true;
-    assert_eq!(hedges(&view, "hedge"), 0, "not twice");
-    view.running[1].hedged = false;
-    pool(&mut view, "us-east-1/g4dn.xlarge/spot").instances[2].phase = Phase::Busy;
-    assert_eq!(hedges(&view, "hedge"), 0, "nobody is idle");
+    view
+}
+
+/// What is done about chunks at work.
+fn relieved(view: &FleetView, text: &str) -> Vec<Action> {
+    let actions = decide(NOW, view, &policy(text)).actions;
+    actions.into_iter().filter(|a| matches!(a, Action::Split { .. } | Action::TakeBack { .. })).collect()
+}
+
+#[test]
+fn a_straggler_is_split_while_somebody_has_nothing_to_do_and_nothing_waits() {
+    let mut view = with_a_straggler();
+    let split = Action::Split { job: Uuid::from_u128(1), chunk: 2, attempt: 1, slow: "i-2".into() };
+    for name in ["deadline", "hedge", "greedy_deadline"] {
+        assert_eq!(relieved(&view, name), std::slice::from_ref(&split), "{name}");
+        assert_eq!(relieved(&view, &format!("{name}:slower=0")), [], "{name}");
+    }
+    assert_eq!(relieved(&view, "backlog"), []);
+    let decision = decide(NOW, &view, &policy("deadline"));
+    let said: Vec<String> = decision.reasons.iter().map(ToString::to_string).collect();
+    assert!(said.iter().any(|s| s.contains("times slower than its siblings, so what follows")), "{said:?}");
+    assert!(!decision.actions.iter().any(|a| matches!(a, Action::End { .. })), "who is free stays for the rest");
+
+    view.work[0].waiting = 1;
+    assert_eq!(relieved(&view, "deadline"), [], "what waits goes first");
+    view.work[0].waiting = 0;
+    view.running[1].splits = 3;
+    assert_eq!(relieved(&view, "deadline"), [], "it is slow everywhere");
+    view.running[1].splits = 0;
+    view.running[1].since = NOW.plus_s(-10.0);
+    assert_eq!(relieved(&view, "deadline"), [], "it has only begun");
+    view.running[1].since = NOW.plus_s(-40.0);
+    pool(&mut view, "us-east-1/g4dn.xlarge/spot").instances[2].phase = Phase::Booting;
+    view.running.push(chunk(4, "i-1", 200.0));
+    let full = policy("deadline");
+    let slots = pool(&mut view, "us-east-1/g4dn.xlarge/spot").pool.slots as usize;
+    view.running.extend((5..).take(slots).map(|n| chunk(n, "i-1", 200.0)));
+    let actions = decide(NOW, &view, &full).actions;
+    assert!(!actions.iter().any(|a| matches!(a, Action::Split { .. })), "nobody is free");
+}
+
+#[test]
+fn the_last_segment_of_a_straggler_is_taken_back_once_and_when_a_fresh_start_is_sooner() {
+    let mut view = with_a_straggler();
+    view.running[1].segments = 1;
+    view.running[1].total_s = 60.0;
+    let back = Action::TakeBack { job: Uuid::from_u128(1), chunk: 2, attempt: 1, slow: "i-2".into() };
+    assert_eq!(relieved(&view, "deadline"), [back]);
+    view.running[1].taken_back = true;
+    assert_eq!(relieved(&view, "deadline"), [], "once");
+    view.running[1].taken_back = false;
+    view.running[1].total_s = 22.0;
+    assert_eq!(relieved(&view, "deadline"), [], "it is nearly done");
 }
 
 /// Numbers as a broken observer may give them.
@@ -321,6 +370,23 @@ fn any_pool_state() -> impl Strategy<Value = (Vec<(Phase, Moment)>, u32, Option<
     (proptest::collection::vec((phase, any_moment()), 0..4), 0_u32..3, proptest::option::of(block))
 }
 
+fn any_running() -> impl Strategy<Value = RunningChunk> {
+    let numbers = (any_number(), any_number(), any_number());
+    let rows = (0_u32..6, 0_u32..6, any::<bool>());
+    (0..10_usize, 0..4_usize, 0..6_i32, any_moment(), numbers, rows).prop_map(
+        |(pool, place, n, since, (total_s, done_s, segment_s), (segments, splits, taken_back))| RunningChunk {
+            instance: format!("i-{pool}-{place}").as_str().into(),
+            since,
+            total_s,
+            segment_s,
+            segments,
+            splits,
+            taken_back,
+            ..chunk(n, "", done_s)
+        },
+    )
+}
+
 fn any_view() -> impl Strategy<Value = FleetView> {
     let coming = (any_region(), any_number(), any_moment(), proptest::option::of(any_moment()))
         .prop_map(|(region, encode_s, expected, ready_by)| ComingWork { region, encode_s, expected, ready_by });
@@ -329,9 +395,10 @@ fn any_view() -> impl Strategy<Value = FleetView> {
         proptest::collection::vec(coming, 0..3),
         proptest::collection::vec(any_pool_state(), 10),
         proptest::collection::vec((0_u32..40, 0_u32..40, any::<bool>()), 3),
+        proptest::collection::vec(any_running(), 0..8),
     )
-        .prop_map(|(work, coming, pools, regions)| {
-            let mut view = FleetView { work, coming, ..FleetView::empty(&fleet()) };
+        .prop_map(|(work, coming, pools, regions, running)| {
+            let mut view = FleetView { work, coming, running, ..FleetView::empty(&fleet()) };
             for (n, (pool, (instances, requested, blocked))) in view.pools.iter_mut().zip(pools).enumerate() {
                 let names = instances.into_iter().enumerate();
                 pool.instances = names
@@ -402,7 +469,11 @@ proptest! {
                     prop_assert!(matches!(policy.rule.name(), "deadline" | "hedge"));
                     prop_assert_eq!(phase(&instance), Some((Phase::Busy, PurchaseOption::OnDemand)));
                 }
-                Action::Start { .. } | Action::Hedge { .. } => {}
+                Action::Split { job, chunk, attempt, .. } | Action::TakeBack { job, chunk, attempt, .. } => {
+                    let is_it = |c: &RunningChunk| (c.job, c.chunk, c.attempt) == (job, chunk, attempt);
+                    prop_assert!(view.running.iter().any(is_it) && policy.rule.looks_at_chunks());
+                }
+                Action::Start { .. } => {}
             }
         }
     }

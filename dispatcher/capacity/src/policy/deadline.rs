@@ -13,6 +13,7 @@
 //!   that the slack it won is spent on spot. One match of ninety minutes on a T4 is less than that, so it waits for spot
 //!   until the safety net.
 
+use super::stragglers::relieve;
 use super::{LONG_S, Parameter};
 use crate::decide::{Cause, Desk, Load, Need, finite, rate_of};
 use crate::pools::{InstanceId, PurchaseOption};
@@ -45,11 +46,21 @@ pub struct Deadline {
     pub worth_boots: f64,
     /// Whether busy on-demand instances are drained when work is ahead of uniform progress: 1 or 0.
     pub drain: f64,
+    /// A chunk that is this many times slower than its siblings is split while somebody has nothing to do; 0 for never.
+    pub slower: f64,
 }
 
 impl Default for Deadline {
     fn default() -> Self {
-        Self { pace: Pace::Uniform, lead: 1.5, spread_s: 3600.0, margin_s: 600.0, worth_boots: 4.0, drain: 1.0 }
+        Self {
+            pace: Pace::Uniform,
+            lead: 1.5,
+            spread_s: 3600.0,
+            margin_s: 600.0,
+            worth_boots: 4.0,
+            drain: 1.0,
+            slower: 3.0,
+        }
     }
 }
 
@@ -86,6 +97,7 @@ impl Deadline {
             ("margin_s", &mut self.margin_s, 0.0..=LONG_S),
             ("worth_boots", &mut self.worth_boots, 0.0..=1000.0),
             ("drain", &mut self.drain, 0.0..=1.0),
+            ("slower", &mut self.slower, 0.0..=1000.0),
         ]
     }
 
@@ -95,6 +107,7 @@ impl Deadline {
                 self.region(desk, r);
             }
         }
+        relieve(desk, self.slower);
     }
 
     fn region(&self, desk: &mut Desk<'_>, r: usize) {

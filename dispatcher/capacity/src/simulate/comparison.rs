@@ -112,14 +112,24 @@ impl Comparison {
         text
     }
 
-    /// Where this is worse than `baseline`, a sentence each.
+    /// Where this is worse than `baseline`, a sentence each. A policy is compared with itself; one that the baseline does
+    /// not have, since its parameters are what was changed, with the one in its place.
     ///
     /// # Errors
-    /// The baseline is of another scenario.
+    /// The baseline is of another scenario, or has nothing to compare a policy with.
     pub fn worse_than(&self, baseline: &Self) -> Result<Vec<String>, String> {
         let mut worse = Vec::new();
-        for outcome in &self.outcomes {
-            let Some(before) = baseline.outcomes.iter().find(|o| o.policy == outcome.policy) else { continue };
+        for (place, outcome) in self.outcomes.iter().enumerate() {
+            let same = baseline.outcomes.iter().find(|o| o.policy == outcome.policy);
+            let as_many = baseline.outcomes.len() == self.outcomes.len();
+            let Some(before) = same.or_else(|| baseline.outcomes.get(place).filter(|_| as_many)) else {
+                let had: Vec<&str> = baseline.outcomes.iter().map(|o| o.policy.as_str()).collect();
+                return Err(format!(
+                    "the baseline has {}, and nothing to compare {} with",
+                    had.join(" and "),
+                    outcome.policy
+                ));
+            };
             if before.jobs != outcome.jobs || baseline.seed != self.seed {
                 return Err(format!(
                     "the baseline is of another scenario: {} jobs with seed {}, not {} with seed {}",

@@ -5,10 +5,10 @@
 //! job and a chunk may take, and what is decided when.
 
 mod events;
-mod hedging;
 mod loss;
 mod machines;
 mod settings;
+mod stragglers;
 mod work;
 
 use std::collections::{BTreeMap, HashMap};
@@ -28,7 +28,7 @@ use super::random::Stream;
 use crate::decide::{Action, decide};
 use crate::memory::{FailureKind, FailureMemory};
 use crate::moment::Moment;
-use crate::policy::{Policy, Rule};
+use crate::policy::Policy;
 use crate::pools::{Fleet, PurchaseOption, RegionName};
 use crate::release_order::ReleaseQueue;
 use crate::view::FleetView;
@@ -244,9 +244,9 @@ impl<'a> Simulation<'a> {
         for pool in &mut self.view.pools {
             pool.blocked = self.memory.block(&pool.pool, self.now);
         }
-        if matches!(self.policy.rule, Rule::Hedge(_)) {
-            self.view.running = self.running_chunks();
-        }
+        // Nobody takes anything from a straggler while all are busy: then they need not be looked at.
+        let looks = self.policy.rule.looks_at_chunks() && self.anyone_idle();
+        self.view.running = if looks { self.running_chunks() } else { Vec::new() };
         let decision = decide(self.now, &self.view, self.policy);
         self.recorder.decisions += 1;
         for action in decision.actions {
@@ -266,7 +266,8 @@ impl<'a> Simulation<'a> {
                         self.drain(machine);
                     }
                 }
-                Action::Hedge { job, chunk, slow, .. } => self.hedge(job, chunk, &slow),
+                Action::Split { job, chunk, slow, .. } => self.split(job, chunk, &slow),
+                Action::TakeBack { job, chunk, slow, .. } => self.take_back(job, chunk, &slow),
             }
         }
         let active = !self.view.work.is_empty()

@@ -54,8 +54,12 @@ pub struct Outcome {
     pub launches: u64,
     /// Launches that found no capacity.
     pub failed_launches: u64,
-    /// Second attempts.
-    pub hedges: u64,
+    /// Slow chunks that were split.
+    #[serde(default)]
+    pub splits: u64,
+    /// Slow chunks that were taken back.
+    #[serde(default)]
+    pub taken_back: u64,
     /// Decisions.
     pub decisions: u64,
     /// Capacity and queue over time.

@@ -111,7 +111,7 @@ impl Store {
 }
 
 /// What the plan's rate and renditions say that counts as work.
-pub(super) fn encoded(rate: serde_json::Value, renditions: serde_json::Value) -> Result<Encoded, StoreError> {
+pub(in crate::store) fn encoded(rate: serde_json::Value, renditions: serde_json::Value) -> Result<Encoded, StoreError> {
     let renditions: Vec<Rendition> = read_json("jobs.plan", renditions)?;
     let sizes = renditions.iter().filter(|r| r.encode.is_some()).map(|r| (r.width, r.height)).collect();
     Ok(Encoded { rate: read_json("jobs.plan", rate)?, sizes })

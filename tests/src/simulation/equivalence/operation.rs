@@ -47,8 +47,9 @@ impl Both {
             36..44 => self.store_plan().await,
             44..62 => self.commit().await,
             62..70 => self.complete().await,
-            70..73 => self.end_attempt().await,
-            73..77 => self.rescue().await,
+            70..72 => self.end_attempt().await,
+            72..74 => self.straggler().await,
+            74..77 => self.rescue().await,
             77..80 => self.people().await,
             80..84 => self.publication().await,
             84..86 => self.retention().await,
@@ -130,11 +131,11 @@ impl Both {
         let there = self.sql.claim(&message, worker, &region, &backends, LEASE).await.map_err(|e| e.to_string())?;
         let there = match there {
             Claimed::Ours(claim) => Some((claim.id, claim.work, claim.generation, claim.plan.is_some())),
-            Claimed::Stale | Claimed::OtherBackend => None,
+            Claimed::Stale | Claimed::OtherBackend | Claimed::Elsewhere => None,
         };
         let here = match self.memory.claim(message, worker, LEASE_MS) {
             memory::Claimed::Ours(task) => Some((task.id, task.work, task.generation, task.plan.is_some())),
-            memory::Claimed::Stale => None,
+            memory::Claimed::Stale | memory::Claimed::Elsewhere => None,
         };
         self.attempts.extend(there.iter().map(|(id, ..)| *id));
         same(format!("claim {message:?}"), &there, &here)
@@ -163,7 +164,11 @@ impl Both {
             source_bytes: 9,
         };
         let there = self.sql.store_plan(id, &new).await.map_err(|e| e.to_string())?;
-        same(format!("store_plan {id:?}"), &there, &self.memory.store_plan(id, row.clone()))
+        let told = same(format!("store_plan {id:?}"), &there, &self.memory.store_plan(id, row.clone()));
+        if there {
+            self.films.insert(id.job, film);
+        }
+        told
     }
 
     async fn commit(&mut self) -> Told {
@@ -183,6 +188,7 @@ impl Both {
             let there = self.sql.commit_init(id, &name, &uri, &init_facts(false)).await.map_err(|e| e.to_string())?;
             return same(format!("commit_init {id:?} {name}"), &there, &self.memory.commit_init(id, &name, &uri));
         }
+        // Now and then past the end that the chunk has, or that a split gave it.
         let index = first + self.random.u64(0..3);
         let uri = fleet::keys::segment(index, id.attempt);
         let (first, count) = (index * 150, 150);
@@ -231,6 +237,18 @@ impl Both {
         };
         let there = self.sql.end_attempt(id, 7, &ending).await.map_err(|e| e.to_string())?;
         same(format!("end {id:?} {ending:?}"), &there, &self.memory.end_attempt(id, 7, &ending))
+    }
+
+    async fn straggler(&mut self) -> Told {
+        let Some(id) = self.attempt(|w| matches!(w, Work::Video { .. })) else { return Ok(String::new()) };
+        let AttemptId { job, chunk, attempt, .. } = id;
+        if self.random.u32(0..3) == 0 {
+            let there = self.sql.take_back_slow(job, chunk, attempt).await.map_err(|e| e.to_string())?;
+            return same(format!("take back {id:?}"), &there, &self.memory.take_back_slow(job, chunk, attempt));
+        }
+        let segments = self.films.get(&job).map_or(0, Film::segments);
+        let there = self.sql.split_chunk(job, chunk, attempt).await.map_err(|e| e.to_string())?;
+        same(format!("split {id:?}"), &there, &self.memory.split_chunk(job, chunk, attempt, segments))
     }
 
     async fn rescue(&mut self) -> Told {

@@ -18,7 +18,8 @@ const ROWS: &[(&str, &str)] = &[
         "chunks",
         "select concat_ws(' ', job_id, chunk, kind, state, attempt, position, first_segment, coalesce(end_segment, -1),
             coalesce(region, '-'), coalesce(worker_id::text, '-'), ms(lease_until), deaths, tries, ms(not_before),
-            ms(queued_at), ms(sent_at), sends, progress, coalesce(last_code, '-')) as row
+            ms(queued_at), ms(sent_at), sends, progress, coalesce(last_code, '-'), splits,
+            coalesce(split_from, -1), taken_back, coalesce(avoid_worker::text, '-')) as row
          from touchline.chunks order by job_id, chunk",
     ),
     (
@@ -142,7 +143,7 @@ impl Memory {
                         Work::Clip => ("clip", -1),
                     };
                     format!(
-                        "{job} {n} {kind} {} {} {} {} {end} {} {} {} {} {} {} {} {} {} {} {}",
+                        "{job} {n} {kind} {} {} {} {} {end} {} {} {} {} {} {} {} {} {} {} {} {} {} {} {}",
                         c.state,
                         c.attempt,
                         c.position,
@@ -157,7 +158,11 @@ impl Memory {
                         ms(c.sent_at),
                         c.sends,
                         c.progress,
-                        c.last_code.map_or("-", |c| c.as_str())
+                        c.last_code.map_or("-", |c| c.as_str()),
+                        c.splits,
+                        c.split_from.unwrap_or(-1),
+                        flag(c.taken_back),
+                        id(c.avoid_worker)
                     )
                 })
                 .collect(),

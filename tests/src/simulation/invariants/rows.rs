@@ -18,6 +18,7 @@ impl World {
         let seen = self.watch.jobs.get(&id);
         states(job, seen.map(|s| s.state))?;
         events(job)?;
+        ranges(job)?;
         for (number, chunk) in &job.chunks {
             if job.state.is_final() && !chunk.state.is_final() {
                 return Err(format!("is {}, chunk {number} is {}", job.state, chunk.state));
@@ -142,6 +143,37 @@ fn states(job: &Job, before: Option<JobState>) -> Verdict {
     }
     if job.state.is_final() != job.finished_at.is_some() || (job.state == JobState::Failed) != job.failure.is_some() {
         return Err(format!("is {}, its end and its code do not say so", job.state));
+    }
+    Ok(())
+}
+
+/// Every segment is that of one chunk, whatever was split; what is committed was committed by that chunk.
+fn ranges(job: &Job) -> Verdict {
+    let Some(plan) = &job.plan else { return Ok(()) };
+    let mut ranges: Vec<(u64, Option<u64>, i32)> = Vec::new();
+    for (number, chunk) in &job.chunks {
+        if let Work::Video { first, end } = chunk.work {
+            ranges.push((first, end, *number));
+        }
+    }
+    ranges.sort_unstable();
+    let mut next = Some(0);
+    for (first, end, number) in &ranges {
+        if next != Some(*first) {
+            return Err(format!("chunk {number} begins with {first}, the one before it ends with {next:?}"));
+        }
+        next = *end;
+    }
+    if next.is_some() {
+        return Err(format!("no chunk has what comes from segment {next:?} on"));
+    }
+    for ((name, index), segment) in job.segments.iter().filter(|((name, _), _)| plan.videos.contains(name)) {
+        let is_own = |(first, end, number): &(u64, Option<u64>, i32)| {
+            *number == segment.chunk && first <= index && end.is_none_or(|end| *index < end)
+        };
+        if !ranges.iter().any(is_own) {
+            return Err(format!("{name} {index} is committed by chunk {}, whose it is not", segment.chunk));
+        }
     }
     Ok(())
 }

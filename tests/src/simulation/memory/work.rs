@@ -2,7 +2,7 @@
 
 use fleet::queue::Message;
 use fleet::state::{ChunkEvent, ChunkState, JobEvent, JobState};
-use fleet::store::work::{AttemptId, Beat, Commit, Completed, Completion, Ending, InitCommit, NewChunk, Work};
+use fleet::store::work::{AttemptId, Beat, Commit, Completed, Completion, Ending, InitCommit, Kept, NewChunk, Work};
 use uuid::Uuid;
 
 use super::{Attempt, Chunk, Memory, Ms, PLAN, Rendition, Segment};
@@ -34,7 +34,11 @@ pub(crate) struct Task {
 pub(crate) enum Claimed {
     Ours(Box<Task>),
     Stale,
+    Elsewhere,
 }
+
+/// How long a worker that was too slow with a chunk waits for others to take it.
+const AVOIDED: Ms = 20_000;
 
 impl Memory {
     pub(crate) fn claim(&mut self, message: Message, worker: Uuid, lease: Ms) -> Claimed {
@@ -50,6 +54,9 @@ impl Memory {
         let right_attempt = chunk.attempt == message.attempt || any_attempt;
         if !right_state || !right_attempt {
             return Claimed::Stale;
+        }
+        if chunk.avoid_worker == Some(worker) && chunk.queued_at.is_none_or(|at| at >= now - AVOIDED) {
+            return Claimed::Elsewhere;
         }
         chunk.state = ChunkState::Running;
         chunk.worker = Some(worker);
@@ -73,7 +80,7 @@ impl Memory {
         Claimed::Ours(Box::new(task))
     }
 
-    pub(crate) fn heartbeat(&mut self, worker: Uuid, beats: &[Beat], lease: Ms) -> Vec<AttemptId> {
+    pub(crate) fn heartbeat(&mut self, worker: Uuid, beats: &[Beat], lease: Ms) -> Vec<Kept> {
         let until = self.now + lease;
         let unfenced = self.does(Deviation::HeartbeatIgnoresAttempt);
         let mut held = Vec::new();
@@ -85,7 +92,7 @@ impl Memory {
             if chunk.state == ChunkState::Running && (ours || unfenced) {
                 chunk.lease_until = Some(until);
                 chunk.progress = i64::try_from(beat.progress).unwrap_or(i64::MAX);
-                held.push(beat.id);
+                held.push(Kept { id: beat.id, end: chunk.end() });
                 self.touch(beat.id.job);
             }
         }
@@ -138,13 +145,17 @@ impl Memory {
     pub(crate) fn commit_segment(&mut self, id: AttemptId, rendition: &str, index: u64, file: Segment) -> Commit {
         let (any_attempt, any_state) =
             (self.does(Deviation::CommitIgnoresAttempt), self.does(Deviation::CommitIgnoresLease));
-        let now = self.now;
+        let (now, any_end) = (self.now, self.does(Deviation::CommitIgnoresEnd));
         let Some(job) = self.jobs.get_mut(&id.job) else { return Commit::LeaseLost };
         let held = job.is_held(id.chunk, id.attempt, id.worker);
         let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
         let may = held || any_state || any_attempt && runs;
         if !may || !job.renditions.contains_key(rendition) {
             return Commit::LeaseLost;
+        }
+        let end = job.chunks.get(&id.chunk).and_then(Chunk::end).filter(|end| index >= *end && !any_end);
+        if let Some(end) = end {
+            return Commit::PastEnd(end);
         }
         let key = (rendition.to_owned(), index);
         if job.segments.contains_key(&key) {

@@ -30,6 +30,7 @@ const ENGINES: u32 = 2;
 pub(super) enum Stop {
     LeaseLost,
     Drained,
+    Shortened,
     Failed(FailureCode),
 }
 
@@ -69,7 +70,7 @@ async fn end(service: &Arc<Service>, task: &Task, made: u64, stop: Stop) {
     let code = match stop {
         Stop::LeaseLost => return,
         // Nobody's fault, as any interruption.
-        Stop::Drained => FailureCode::Cancelled,
+        Stop::Drained | Stop::Shortened => FailureCode::Cancelled,
         Stop::Failed(code) => code,
     };
     let chance = service.client.sim.world().random.f64();
@@ -160,10 +161,11 @@ impl Attempt {
         if stored { Ok(()) } else { Err(Stop::LeaseLost) }
     }
 
-    async fn video(&self, first: u64, end: Option<u64>) -> Result<(), Stop> {
+    async fn video(&self, first: u64, mut end: Option<u64>) -> Result<(), Stop> {
         let names = self.task.plan.as_ref().map(|p| p.videos.clone()).unwrap_or_default();
         let mut deaths = 0;
         loop {
+            end = self.held.end(end);
             let have = self.committed(first, end, names.clone()).await?;
             let resume = next_segment(first, end, &names, &have).filter(|_| !self.does(Deviation::StartsOver));
             if let (None, Some(end)) = (resume, end)
@@ -179,7 +181,7 @@ impl Attempt {
             match self.segments(&mut committer, &names, (resume.unwrap_or(first), end)).await {
                 Ok(()) => {
                     let whole = self.film.segments();
-                    let last = end.map_or(whole, |e| e.min(whole)).max(first);
+                    let last = self.held.end(end).map_or(whole, |e| e.min(whole)).max(first);
                     let source_end = end.is_none().then_some(self.film.frames);
                     match self.complete(Some((names.clone(), first, last)), source_end, None).await? {
                         Completed::SegmentsMissing if deaths < ENGINES => deaths += 1,
@@ -187,6 +189,7 @@ impl Attempt {
                         _ => return Ok(()),
                     }
                 }
+                Err(Stop::Shortened) => {}
                 Err(Stop::Failed(FailureCode::EngineCrashed)) => {
                     committer.settle_all().await?;
                     let now = self.committed(first, end, names.clone()).await?;
@@ -212,6 +215,10 @@ impl Attempt {
         (resume, end): (u64, Option<u64>),
     ) -> Result<(), Stop> {
         for index in resume..end.unwrap_or(u64::MAX).min(self.film.segments()) {
+            if self.held.end(end).is_some_and(|end| index >= end) {
+                committer.settle_all().await?;
+                return Err(Stop::Shortened);
+            }
             self.engine(self.film.encode_ms).await?;
             if self.task.copies && self.film.defies_copying && index > 0 {
                 return Err(Stop::Failed(FailureCode::Internal));

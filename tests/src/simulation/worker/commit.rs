@@ -67,9 +67,10 @@ impl<'a> Committer<'a> {
         self.have.insert((rendition.to_owned(), index));
         let (service, id) = (self.attempt.service.clone(), self.attempt.task.id);
         let (first, count) = self.attempt.film.span(index);
-        let (shared_keys, row_first) = {
+        let (shared_keys, row_first, is_a_loss) = {
             let world = service.client.sim.world();
-            (world.does(Deviation::KeyWithoutAttempt), world.does(Deviation::RowBeforeObject))
+            let does = |deviation| world.does(deviation);
+            (does(Deviation::KeyWithoutAttempt), does(Deviation::RowBeforeObject), does(Deviation::SplitIsALoss))
         };
         let uri = keys::segment(index, if shared_keys { 0 } else { id.attempt });
         let key = format!("{}{rendition}/{uri}", self.prefix);
@@ -96,7 +97,15 @@ impl<'a> Committer<'a> {
             if row_first {
                 put(&service, id, &key, bytes).await?;
             }
-            if outcome == Commit::LeaseLost { Err(Stop::LeaseLost) } else { Ok(()) }
+            match outcome {
+                Commit::PastEnd(_) if is_a_loss => Err(Stop::LeaseLost),
+                Commit::PastEnd(end) => {
+                    service.leases.shorten(id, end);
+                    Ok(())
+                }
+                Commit::LeaseLost => Err(Stop::LeaseLost),
+                Commit::New | Commit::Already => Ok(()),
+            }
         });
         self.uploads.insert(rendition.to_owned(), upload);
         Ok(())

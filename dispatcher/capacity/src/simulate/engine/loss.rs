@@ -10,7 +10,7 @@ use crate::moment::Moment;
 
 impl Simulation<'_> {
     /// Segments of a chunk that are committed by now, and the time of the slot that they took.
-    fn progress(&mut self, running: &Running) -> (u32, u64) {
+    pub(super) fn progress(&mut self, running: &Running) -> (u32, u64) {
         let overhead_ms = (self.scenario.settings.overhead_s * 1000.0).round() as u64;
         let segments = self.chunk(running).map_or(0, |c| c.segments);
         let spent_ms = self.now.since_ms(running.started);
@@ -63,15 +63,11 @@ impl Simulation<'_> {
     }
 
     /// Counts the segments that an attempt committed; `true` when the chunk has to go on elsewhere.
-    fn commit_progress(&mut self, running: &Running) -> bool {
+    pub(super) fn commit_progress(&mut self, running: &Running) -> bool {
         let (done, _) = self.progress(running);
         let Some(job) = self.jobs[running.job as usize].as_mut() else { return false };
         let chunk = &mut job.chunks[running.chunk as usize];
         if chunk.state != ChunkState::Running {
-            return false;
-        }
-        chunk.holders = chunk.holders.saturating_sub(1);
-        if chunk.holders > 0 {
             return false;
         }
         // The last segment is committed only with the chunk.
@@ -85,7 +81,7 @@ impl Simulation<'_> {
         self.requeue(arrival, number, ChunkEvent::Lost);
     }
 
-    fn requeue(&mut self, arrival: u32, number: i32, event: ChunkEvent) {
+    pub(super) fn requeue(&mut self, arrival: u32, number: i32, event: ChunkEvent) {
         let Some(job) = self.jobs[arrival as usize].as_mut() else { return };
         let chunk = &mut job.chunks[number as usize];
         chunk.state = allowed(chunk.state.after(event));

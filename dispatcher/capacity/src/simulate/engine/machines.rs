@@ -48,6 +48,17 @@ impl Machine {
         self.phase == Some(Phase::Idle)
     }
 
+    /// Whether it takes work and has a slot without any.
+    pub(super) fn has_room(&self) -> bool {
+        self.serves() && self.busy < self.slots.len()
+    }
+
+    /// Names what a slot begins now.
+    pub(super) fn next_turn(&mut self) -> u32 {
+        self.turns += 1;
+        self.turns
+    }
+
     fn serves(&self) -> bool {
         matches!(self.phase, Some(Phase::Idle | Phase::Busy))
     }
@@ -189,9 +200,8 @@ impl Simulation<'_> {
     /// Puts a chunk into a slot.
     pub(super) fn occupy(&mut self, number: u32, slot: usize, job: u32, chunk: i32, lasts_s: f64) {
         let machine = &mut self.machines[number as usize];
-        machine.turns += 1;
         machine.busy += 1;
-        let (life, turn) = (machine.life, machine.turns);
+        let (life, turn) = (machine.life, machine.next_turn());
         let lasts_ms = u64::try_from(millis(lasts_s)).unwrap_or(0);
         machine.slots[slot] = Some(Running { job, chunk, started: self.now, lasts_ms, turn });
         let was_idle = machine.phase == Some(Phase::Idle);

@@ -46,8 +46,8 @@ pub(super) struct Chunk {
     /// Segments that are not committed.
     pub(super) segments: u32,
     pub(super) attempt: i32,
-    /// Slots that encode it.
-    pub(super) holders: u8,
+    pub(super) splits: u32,
+    pub(super) taken_back: bool,
 }
 
 impl Simulation<'_> {
@@ -91,7 +91,7 @@ impl Simulation<'_> {
             ready_by: job.ready_by,
         });
         self.work_jobs.push(arrival);
-        let plan = Chunk { state: ChunkState::Waiting, segments: 0, attempt: 1, holders: 0 };
+        let plan = Chunk { state: ChunkState::Waiting, segments: 0, attempt: 1, splits: 0, taken_back: false };
         self.jobs[arrival as usize] = Some(Box::new(Job {
             place,
             home,
@@ -168,7 +168,6 @@ impl Simulation<'_> {
         let chunk = &mut job.chunks[number as usize];
         chunk.state = allowed(chunk.state.after(ChunkEvent::Released));
         chunk.state = allowed(chunk.state.after(ChunkEvent::Claimed));
-        chunk.holders = 1;
         if number == PLAN {
             job.state = allowed(job.state.after(JobEvent::PlanClaimed));
         }
@@ -204,16 +203,12 @@ impl Simulation<'_> {
         self.look_for_work(machine);
     }
 
-    /// A slot finished its chunk; it is waste when another was faster.
+    /// A slot finished its chunk.
     pub(super) fn finish(&mut self, machine: u32, running: &Running) {
-        let is_first = self.chunk(running).is_some_and(|c| c.state == ChunkState::Running);
         let pool = self.machines[machine as usize].pool;
-        self.recorder.span(self.now, running, pool, is_first);
-        let (useful, wasted) = if is_first { (running.lasts_ms, 0) } else { (0, running.lasts_ms) };
-        self.machines[machine as usize].note_use(running.job, useful, wasted);
-        if is_first {
-            self.complete(running.job, running.chunk);
-        }
+        self.recorder.span(self.now, running, pool, true);
+        self.machines[machine as usize].note_use(running.job, running.lasts_ms, 0);
+        self.complete(running.job, running.chunk);
     }
 
     pub(super) fn chunk(&mut self, running: &Running) -> Option<&mut Chunk> {
@@ -253,7 +248,8 @@ impl Simulation<'_> {
         let Some(job) = self.jobs[arrival as usize].as_mut() else { return };
         job.state = allowed(job.state.after(JobEvent::Planned));
         for (i, segments) in layout.iter().enumerate() {
-            job.chunks.push(Chunk { state: ChunkState::Waiting, segments: *segments, attempt: 1, holders: 0 });
+            let state = ChunkState::Waiting;
+            job.chunks.push(Chunk { state, segments: *segments, attempt: 1, splits: 0, taken_back: false });
             self.queue.push(job.place, i as i64 + 1, i32::try_from(i).unwrap_or(i32::MAX - 1) + 1);
         }
         let home = job.home;
