@@ -308,6 +308,11 @@ fn a_cancel_that_leaves_the_attempts_alone_takes_commits_afterwards() {
 }
 
 #[test]
+fn a_sweep_that_takes_what_every_try_names_alike_deletes_the_master_playlist_of_a_retried_job() {
+    breaks(Design::SweepTakesSharedNames, SUCCESS, RETRIED);
+}
+
+#[test]
 fn a_sweep_that_lists_objects_after_the_rows_deletes_segments_of_a_retried_job() {
     breaks(Design::SweepListsLate, NAMES, RETRIED);
 }
