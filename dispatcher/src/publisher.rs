@@ -317,8 +317,8 @@ impl Publisher {
         };
         lock.listed = listed;
 
-        // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names; the
-        // sweep takes it away. What counts as published is the job's state.
+        // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names, until
+        // the job is tried again. What counts as published is the job's state.
         if !lock.is_publishing().await? {
             return Ok(false);
         }

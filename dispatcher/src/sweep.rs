@@ -82,8 +82,8 @@ pub async fn sweep_once(
     Ok(swept)
 }
 
-/// Deletes what nobody committed. First the list, then the rows, read only while the job is ended as before: a job that is
-/// tried again writes under new names, which are not on the list.
+/// Deletes what nobody committed. First the list, then the rows, read only while the job is ended as before. The delete may
+/// arrive when the job is tried again: what it names, no later try writes.
 async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept) -> Result<u64, DispatchError> {
     // A plan that was replaced lies beside the folder of the present one.
     let root = keys::job_prefix(job.organisation_id, job.id, 1);
@@ -91,7 +91,7 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
     // Also what arrived after the end: a writer learns of a cancel later.
     let listed = listed(objects, &root).await?;
     let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
-    let orphans = orphans(listed, &current, files, job.succeeded);
+    let orphans = orphans(listed, &current, files);
     objects.delete(&orphans).await?;
     store.mark_swept(job.id).await?;
     Ok(orphans.len() as u64)
@@ -109,19 +109,45 @@ async fn listed(objects: &Arc<dyn ObjectStore>, folder: &str) -> Result<Vec<Stri
     }
 }
 
-/// Those of the listed objects that nothing names: media that is not among the committed `files` (folder and file) of the
-/// folder `current`, and the master playlist of a job that did not succeed.
+/// Those of the listed objects that nothing names and nothing will: in the folder `current`, where the next try writes,
+/// what a single attempt writes and is not among the committed `files` (folder and file); of plans that were replaced, all
+/// media.
 #[must_use]
-pub fn orphans(listed: Vec<String>, current: &str, files: Vec<(String, String)>, succeeded: bool) -> Vec<String> {
-    let master = format!("{current}{}", keys::MASTER);
+pub fn orphans(listed: Vec<String>, current: &str, files: Vec<(String, String)>) -> Vec<String> {
     let keep: HashSet<String> = files.into_iter().map(|(folder, file)| format!("{current}{folder}/{file}")).collect();
-    // A cancel may have come between the playlist and the publication.
-    let is_orphan = |key: &String| if is_media(key) { !keep.contains(key) } else { *key == master && !succeeded };
+    let is_orphan = |key: &String| {
+        let file = key.rsplit('/').next().unwrap_or_default();
+        let is_current = key.starts_with(current);
+        !keep.contains(key) && (keys::is_of_one_attempt(file) || !is_current && file.starts_with("init_"))
+    };
     listed.into_iter().filter(is_orphan).collect()
 }
 
-/// Whether a key carries an attempt; playlists and reports have fixed names and are no orphans.
-fn is_media(key: &str) -> bool {
-    let file = key.rsplit('/').next().unwrap_or_default();
-    file.starts_with("seg_") || file.starts_with("pic_") || file.starts_with("init_")
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn what_a_later_try_may_write_again_is_never_an_orphan() {
+        let (first, second) =
+            (keys::job_prefix(Uuid::nil(), Uuid::nil(), 1), keys::job_prefix(Uuid::nil(), Uuid::nil(), 2));
+        let init = keys::init(b"x");
+        let files =
+            [keys::segment(0, 1), keys::segment(0, 2), keys::picture(0, 1), init.clone(), keys::WATCH.to_owned()];
+        let mut listed = vec![format!("{first}{}", keys::MASTER), format!("{second}{}", keys::MASTER)];
+        for prefix in [&first, &second] {
+            listed.extend(files.iter().map(|file| format!("{prefix}v720/{file}")));
+        }
+        let named = vec![("v720".to_owned(), keys::segment(0, 2))];
+        let of = |prefix: &str, gone: &[&String]| gone.iter().map(|f| format!("{prefix}v720/{f}")).collect::<Vec<_>>();
+
+        let gone = orphans(listed.clone(), &second, named.clone());
+        let mut wanted = of(&first, &[&files[0], &files[1], &files[2], &init]);
+        wanted.extend(of(&second, &[&files[0], &files[2]]));
+        assert_eq!(gone, wanted);
+        listed.retain(|key| !key.starts_with(&second));
+        assert_eq!(orphans(listed, &first, named), of(&first, &[&files[0], &files[2]]));
+    }
 }

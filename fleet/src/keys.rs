@@ -1,5 +1,8 @@
-//! Names of objects: `{organisation}/{job}/…` below the output store's root. Media files carry the attempt that made
-//! them and are written once; playlists have fixed names.
+//! Names of objects: `{organisation}/{job}/…` below the output store's root.
+//!
+//! Segments and pictures carry the attempt that made them: one try writes them, once. Init segments are named by what they
+//! hold and playlists have fixed names: every try writes those again. A delete may arrive late, when the job is tried
+//! again, so what is swept away carries an attempt ([`is_of_one_attempt`]).
 
 use uuid::Uuid;
 
@@ -39,6 +42,15 @@ pub fn picture(index: u64, attempt: i32) -> String {
     format!("pic_{index:05}_a{attempt}.jpg")
 }
 
+/// Whether only one attempt ever writes a file of this name below a rendition's folder.
+#[must_use]
+pub fn is_of_one_attempt(file: &str) -> bool {
+    let Some((name, _)) = file.rsplit_once('.') else { return false };
+    let numbered = |prefix: &str| name.strip_prefix(prefix).and_then(|rest| rest.split_once("_a"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    numbered("seg_").or_else(|| numbered("pic_")).is_some_and(|(index, attempt)| is_number(index) && is_number(attempt))
+}
+
 /// File of a clip for download, below the folder of the match's presentation; `job` makes it.
 #[must_use]
 pub fn download(clip: Uuid, job: Uuid, attempt: i32) -> String {
@@ -66,6 +78,10 @@ mod tests {
         assert_ne!(segment(1, 1), segment(1, 2));
         assert_eq!(init(b"same"), init(b"same"));
         assert_ne!(init(b"same"), init(b"samf"));
+        assert!(is_of_one_attempt(&segment(3, 12)) && is_of_one_attempt(&picture(3, 12)));
+        for shared in [&init(b"same"), MASTER, WATCH, "index.m3u8", "poster.jpg", "seg_1.m4s", "seg_00001_a.m4s"] {
+            assert!(!is_of_one_attempt(shared), "{shared}");
+        }
         let id = Uuid::nil();
         for (name, kept) in [
             ("final.mp4", "final.mp4"),

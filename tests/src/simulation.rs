@@ -27,8 +27,6 @@ mod worker;
 mod world;
 
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
-use std::time::Instant;
 
 use deviation::Deviation;
 use faults::Fault;
@@ -72,9 +70,7 @@ pub struct Outcome {
 /// Runs one fleet.
 #[must_use]
 pub fn run(seed: u64, planted: Option<Deviation>, traced: bool) -> Outcome {
-    // Only differences of it are looked at.
-    static EPOCH: OnceLock<Instant> = OnceLock::new();
-    let mut world = World::new(seed, planted, *EPOCH.get_or_init(Instant::now));
+    let mut world = World::new(seed, planted);
     world.trace = traced.then(Vec::new);
     let sim = Sim::new(world);
     let until = people::set_up(&sim);

@@ -328,6 +328,11 @@ fn a_commit_past_the_end_that_a_split_gave_is_one_of_a_chunk_that_does_not_have_
 }
 
 #[test]
+fn a_sweep_that_takes_what_every_try_names_alike_deletes_the_master_playlist_of_a_retried_job() {
+    breaks(Design::SweepTakesSharedNames, SUCCESS, RETRIED);
+}
+
+#[test]
 fn a_sweep_that_lists_objects_after_the_rows_deletes_segments_of_a_retried_job() {
     breaks(Design::SweepListsLate, NAMES, RETRIED);
 }

@@ -30,6 +30,7 @@ use fleet::queue::{MAX_BATCH, Queue, Received};
 use fleet::store::work::{AttemptId, Claim, Claimed, Work};
 use fleet::store::workers::NewWorker;
 use fleet::store::{Store, StoreError};
+use media::clock::since_boot;
 use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -293,6 +294,7 @@ async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
                         hand_back(service, &one, Duration::ZERO).await;
                         continue;
                     };
+                    let asked = since_boot();
                     let Some(claim) = claim(service, &one).await else { continue };
                     let permit = match sound.clone().try_acquire_owned() {
                         Ok(beside) if matches!(claim.work, Work::Audio { .. }) => beside,
@@ -301,7 +303,7 @@ async fn poll(service: &Arc<Service>, idle_exit: Option<Duration>) {
                     let (service, wake) = (service.clone(), wake.clone());
                     service.busy.fetch_add(1, Relaxed);
                     attempts.spawn(async move {
-                        attempt::run(&service, *claim, one.receipt).await;
+                        attempt::run(&service, *claim, asked, one.receipt).await;
                         service.busy.fetch_sub(1, Relaxed);
                         drop(permit);
                         if wake.try_send(()).is_err() {

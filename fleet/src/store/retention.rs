@@ -68,7 +68,7 @@ impl Store {
     pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<Unswept>, StoreError> {
         Ok(self
             .query_as(
-                "select j.organisation_id, j.id, j.generation, j.finished_at, j.state = 'succeeded' as succeeded
+                "select j.organisation_id, j.id, j.generation, j.finished_at
                  from touchline.jobs j left join touchline.publications p on p.job_id = j.id
                  where j.finished_at < now() - make_interval(secs => $1) and not coalesce(p.swept, false)
                  order by j.finished_at limit $2",
@@ -147,6 +147,4 @@ pub struct Unswept {
     pub generation: i32,
     /// When it ended.
     pub finished_at: time::OffsetDateTime,
-    /// Whether it was published.
-    pub succeeded: bool,
 }

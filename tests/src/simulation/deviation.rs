@@ -31,6 +31,8 @@ deviations! {
     /// Segment.
     CommitIgnoresLease = "a segment's row is written without a lease",
     /// Completion.
+    CompleteIgnoresLease = "a stale attempt completes the chunk",
+    /// Completion.
     CompleteWithoutCounting = "a chunk is done without its rows being counted",
     /// Release.
     ReleaseIgnoresState = "a chunk is released twice",
@@ -99,6 +101,10 @@ deviations! {
     /// Worker.
     LostLeaseGoesOn = "a worker goes on after it was told that the lease is lost",
     /// Worker.
+    LeaseNeverExpires = "a worker that cannot renew its lease goes on",
+    /// Worker.
+    LeaseCountsFromAnswer = "a worker counts its lease from the answer to its claim",
+    /// Worker.
     StartsOver = "the next attempt starts the chunk over",
     /// Worker.
     LeaseByWorkersClock = "a worker's own clock says how long its lease lasts",
@@ -122,6 +128,10 @@ deviations! {
     SweepSparesLateWrites = "the sweep spares what was written after the end",
     /// Retention.
     SweepForgetsInits = "the sweep takes init segments for what nobody names",
+    /// Retention.
+    SweepTakesSharedNames = "the sweep takes names that a later try writes again",
+    /// Retention.
+    SweepReadsRowsFirst = "the sweep reads rows before it lists objects",
 }
 
 impl std::fmt::Display for Deviation {

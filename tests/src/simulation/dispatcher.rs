@@ -19,6 +19,7 @@ use super::deviation::Deviation;
 use super::memory::{Ms, Unswept};
 use super::network::{Client, Server, Unreachable};
 use super::objects::{ObjectClient, moment};
+use super::people::unswept;
 use super::queue::QueueClient;
 use super::worker::LEASE;
 use super::world::{ProcessId, Sim, World};
@@ -224,7 +225,7 @@ impl Dispatcher {
 
     async fn sweep_once(&self) -> Result<(), Later> {
         let after = self.orphans_after;
-        let unswept = self.client.call(Server::Store, "unswept", move |w| w.store.unswept(after)).await?;
+        let unswept = self.client.call(Server::Store, "unswept", move |w| unswept(w, after)).await?;
         for job in unswept {
             self.sweep_job(job).await?;
         }
@@ -234,20 +235,29 @@ impl Dispatcher {
     /// First the list, then the rows.
     async fn sweep_job(&self, job: Unswept) -> Result<(), Later> {
         let root = keys::job_prefix(job.organisation, job.job, 1);
+        let early = if self.does(Deviation::SweepReadsRowsFirst) { self.files(&job).await? } else { None };
         let mut listed = self.objects.list(&root, None).await?;
         if self.does(Deviation::SweepSparesLateWrites) {
             listed.retain(|o| o.modified < moment(job.finished_at));
         }
-        let Some(mut files) = self.files(&job).await? else { return Ok(()) };
-        if self.does(Deviation::SweepForgetsInits) {
-            files.retain(|(_, file)| !file.starts_with("init_"));
-        }
+        let Some(files) = (if early.is_some() { early } else { self.files(&job).await? }) else { return Ok(()) };
         let current = keys::job_prefix(job.organisation, job.job, job.generation);
-        let orphans = orphans(listed.into_iter().map(|o| o.key).collect(), &current, files, job.succeeded);
+        let listed: Vec<String> = listed.into_iter().map(|o| o.key).collect();
+        let shared = self.shared_names(&listed, &files);
+        let mut orphans = orphans(listed, &current, files);
+        orphans.extend(shared);
         self.objects.delete(&orphans).await?;
         let id = job.job;
         self.client.call(Server::Store, "mark_swept", move |w| w.store.mark_swept(id)).await?;
         Ok(())
+    }
+
+    /// What planted faults take besides.
+    fn shared_names(&self, listed: &[String], files: &[(String, String)]) -> Vec<String> {
+        let (all, unnamed) = (self.does(Deviation::SweepForgetsInits), self.does(Deviation::SweepTakesSharedNames));
+        let is_named = |key: &str| files.iter().any(|(folder, file)| key.ends_with(&format!("/{folder}/{file}")));
+        let goes = |key: &&String| key.contains("/init_") && (all || unnamed && !is_named(key));
+        listed.iter().filter(goes).cloned().collect()
     }
 
     async fn files(&self, job: &Unswept) -> Result<Option<Vec<(String, String)>>, Unreachable> {

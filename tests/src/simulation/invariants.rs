@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::film::Film;
 use super::memory::{Memory, Ms, Slow, Task};
 use super::network;
-use super::worker::{HEARTBEAT, LEASE};
+use super::worker::{HEARTBEAT, LEASE, LOOK};
 use super::world::{ProcessId, World};
 
 pub(super) use end::judge;
@@ -145,11 +145,11 @@ impl World {
         failed
     }
 
-    /// An engine has worked: its attempt must not have ended long ago.
+    /// An engine has worked: its attempt must not have ended long ago. A heartbeat tells its worker; one that cannot be told
+    /// counts the lease itself, which it asked for before the store granted it.
     pub(crate) fn watch_engine(&mut self, process: ProcessId, id: AttemptId) {
         let Some(voided) = self.watch.voided.get(&(id.job, id.chunk, id.attempt)).copied() else { return };
         let it = &self.processes[process];
-        let calls = 3 * network::PATIENCE;
         let lost = self
             .store
             .jobs
@@ -159,9 +159,9 @@ impl World {
         let allowed = if it.disturbed_at < voided - network::PATIENCE {
             HEARTBEAT + 500
         } else if lost {
-            HEARTBEAT + calls + 500
+            LOOK + 500
         } else {
-            LEASE + HEARTBEAT + calls + 500
+            LEASE + LOOK + 500
         };
         let now = self.now;
         if now > voided.max(it.slept_at) + allowed {

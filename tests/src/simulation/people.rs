@@ -4,7 +4,7 @@ use fleet::state::JobState;
 use uuid::Uuid;
 
 use super::film::Film;
-use super::memory::Ms;
+use super::memory::{Ms, Unswept};
 use super::world::{Due, OUTSIDE, Process, ProcessId, Sim, World};
 use super::{dispatcher, worker};
 
@@ -170,4 +170,20 @@ pub(super) fn begin_publishing(world: &mut World) -> u64 {
         }
     }
     begun
+}
+
+/// Now and then somebody tries a job again just when what it left is being swept.
+pub(super) fn unswept(world: &mut World, after: Ms) -> Vec<Unswept> {
+    let found = world.store.unswept(after);
+    if world.weather.foul && world.random.u32(0..3) == 0 {
+        for job in found.iter().map(|u| u.job) {
+            let at = world.now + world.random.i64(0..120);
+            let retry = move |world: &mut World| {
+                let said = format!("retry {job}, swept: {:?}", world.store.retry(job));
+                world.say(|_| said);
+            };
+            world.at(at, Due::Run(Box::new(retry)));
+        }
+    }
+    found
 }

@@ -25,6 +25,8 @@ pub(crate) const HEARTBEAT: Ms = 2_500;
 pub(crate) const LEASE: Ms = 11_000;
 /// How long a drain waits for a segment to be finished.
 const DRAIN: Ms = 5_000;
+/// Between two looks at which leases have run out.
+pub(crate) const LOOK: Ms = 250;
 
 /// What the tasks of one worker share.
 pub(crate) struct Service {
@@ -113,6 +115,8 @@ pub(crate) async fn run(sim: Sim, process: ProcessId, region: usize, id: Uuid, s
     }
     let beating = service.clone();
     sim.spawn(process, async move { keep(beating).await });
+    let looking = service.clone();
+    sim.spawn(process, async move { give_up(looking).await });
     poll(&service, slots).await;
     let farewell = service.client.call(Server::Store, "worker_gone", move |w| w.store.worker_gone(id)).await;
     if farewell.is_err() {
@@ -140,8 +144,9 @@ async fn poll(service: &Arc<Service>, slots: usize) {
             Ok(received) if received.is_empty() => sim.sleep(700).await,
             Ok(received) => {
                 for one in received {
+                    let asked = sim.world().clock();
                     let Some(task) = claim(service, &one).await else { continue };
-                    start(service, task, one);
+                    start(service, task, asked, one);
                 }
             }
             Err(_) => sim.sleep(800).await,
@@ -156,13 +161,13 @@ async fn poll(service: &Arc<Service>, slots: usize) {
     }
 }
 
-fn start(service: &Arc<Service>, task: Task, received: Received) {
+fn start(service: &Arc<Service>, task: Task, asked: Duration, received: Received) {
     let (it, sim) = (service.clone(), service.client.sim.clone());
     // Entered before it runs, so that it counts at once.
     let number = sim.world().next_task;
     service.state().attempts.push(number);
     sim.spawn(service.client.process, async move {
-        attempt::run(&it, task, received.receipt).await;
+        attempt::run(&it, task, asked, received.receipt).await;
         it.state().attempts.retain(|t| *t != number);
     });
 }
@@ -189,10 +194,18 @@ async fn claim(service: &Arc<Service>, received: &Received) -> Option<Task> {
 async fn keep(service: Arc<Service>) {
     loop {
         beat(&service).await;
-        let now = service.client.sim.world().instant();
-        service.leases.expire(Duration::from_millis(LEASE.unsigned_abs()), now);
         service.wake_attempts();
         service.client.sim.sleep(HEARTBEAT).await;
+    }
+}
+
+/// Gives up leases that were not renewed in time, for ever.
+async fn give_up(service: Arc<Service>) {
+    while !service.client.sim.world().does(Deviation::LeaseNeverExpires) {
+        let now = service.client.sim.world().clock();
+        service.leases.expire(Duration::from_millis(LEASE.unsigned_abs()), now);
+        service.wake_attempts();
+        service.client.sim.sleep(LOOK).await;
     }
 }
 
@@ -201,7 +214,7 @@ async fn beat(service: &Arc<Service>) {
     // They come in the order of a hash, which is not the seed's.
     beats.sort_by_key(|b| (b.id.job, b.id.chunk, b.id.attempt));
     let (id, lease, told) = (service.id, service.lease(), beats.clone());
-    let sent = service.client.sim.world().instant();
+    let sent = service.client.sim.world().clock();
     if !beats.is_empty()
         && let Ok(held) =
             service.client.call(Server::Store, "heartbeat", move |w| w.store.heartbeat(id, &told, lease)).await

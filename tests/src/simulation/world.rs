@@ -6,7 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -114,12 +114,10 @@ pub(crate) struct World {
     pub(super) spawned: Vec<(TaskId, ProcessId, Work)>,
     pub(super) ended: Vec<TaskId>,
     pub(super) killed: Vec<ProcessId>,
-    /// Where the clocks of processes begin.
-    epoch: Instant,
 }
 
 impl World {
-    pub(super) fn new(seed: u64, deviation: Option<Deviation>, epoch: Instant) -> Self {
+    pub(super) fn new(seed: u64, deviation: Option<Deviation>) -> Self {
         let outside = Process::new("outside".to_owned(), None);
         Self {
             now: 0,
@@ -149,7 +147,6 @@ impl World {
             spawned: Vec::new(),
             ended: Vec::new(),
             killed: Vec::new(),
-            epoch,
         }
     }
 
@@ -188,8 +185,8 @@ impl World {
     }
 
     /// The clock that a process measures lengths with, which only goes forward.
-    pub(crate) fn instant(&self) -> Instant {
-        self.epoch + Duration::from_millis(self.now.unsigned_abs())
+    pub(crate) fn clock(&self) -> Duration {
+        Duration::from_millis(self.now.unsigned_abs())
     }
 
     pub(crate) fn start(&mut self, process: ProcessId, work: Work) -> TaskId {

@@ -65,6 +65,8 @@ pub(crate) enum Design {
     CommitPastEnd,
     /// The sweep reads which objects have rows first, and deletes whatever else is there later.
     SweepListsLate,
+    /// The sweep deletes the master playlist of a job that did not succeed, which has the same name in every try.
+    SweepTakesSharedNames,
 }
 
 impl Design {

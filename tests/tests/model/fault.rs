@@ -167,10 +167,14 @@ impl Protocol {
             }
         }
         state.sweep = Some(plan);
+        state.sweep_takes_master = self.design == Design::SweepTakesSharedNames && state.job != Job::Succeeded;
     }
 
     pub(crate) fn sweep_deletes(&self, state: &mut State) {
         let Some(plan) = state.sweep.take() else { return };
+        if std::mem::take(&mut state.sweep_takes_master) {
+            state.master = None;
+        }
         for (slots, plan) in state.objects.iter_mut().zip(plan) {
             for (object, marked) in slots.iter_mut().zip(plan) {
                 if marked != (self.design == Design::SweepListsLate) {

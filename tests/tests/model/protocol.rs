@@ -254,6 +254,7 @@ impl Model for Protocol {
             master: None,
             events: 0,
             sweep: None,
+            sweep_takes_master: false,
             used: Faults::NONE,
             encodes: 0,
             seen: Seen::default(),

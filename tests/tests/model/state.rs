@@ -217,6 +217,8 @@ pub(crate) struct State {
     pub(crate) events: u8,
     /// What a sweep decided: the rows to keep, or the objects to delete.
     pub(crate) sweep: Option<[[bool; ATTEMPTS]; SEGMENTS]>,
+    /// It will delete the master playlist (a flawed design only).
+    pub(crate) sweep_takes_master: bool,
     pub(crate) used: Faults,
     /// Segments whose encoding was begun.
     pub(crate) encodes: u8,

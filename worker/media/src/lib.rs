@@ -10,8 +10,9 @@
 //! - no callback unwinds into C.
 //!
 //! Reading order: [`io`] → [`demux`] → [`decode`] → [`graph`] → [`encode`] → [`init`]. [`process`] and [`forbidden`] are
-//! the system calls behind an engine's sandbox that no safe crate offers.
+//! the system calls behind an engine's sandbox that no safe crate offers, [`clock`] one behind a worker's leases.
 
+pub mod clock;
 pub mod compat;
 pub mod decode;
 pub mod demux;

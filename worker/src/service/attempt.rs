@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
+use std::time::Duration;
 
 use fleet::failure::FailureCode;
 use fleet::queue::Receipt;
@@ -15,8 +15,8 @@ use super::lease::Held;
 use super::{Service, audio, clip, plan, video};
 use crate::failure::JobError;
 
-/// Works on a claimed chunk and ends the attempt, one way or another.
-pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) {
+/// Works on a chunk, whose claim was sent at `asked`, and ends the attempt, one way or another.
+pub(super) async fn run(service: &Arc<Service>, claim: Claim, asked: Duration, receipt: Receipt) {
     let id = claim.id;
     let kind = match &claim.work {
         Work::Plan => "plan",
@@ -26,7 +26,7 @@ pub(super) async fn run(service: &Arc<Service>, claim: Claim, receipt: Receipt) 
     };
     let span = tracing::info_span!("attempt", job.id = %id.job, chunk = id.chunk, attempt = id.attempt, kind);
     async {
-        let held = service.leases.enter(id, receipt.clone(), Instant::now());
+        let held = service.leases.enter(id, receipt.clone(), asked);
         let progress = held.progress.clone();
         service.metrics.attempt_started();
         let outcome = work(service, &claim, held).await;

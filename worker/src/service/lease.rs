@@ -1,20 +1,26 @@
 //! Leases: one heartbeat moves all of a worker's leases and the visibility of their messages, tells progress, and brings
-//! back what is no longer ours. A worker that cannot reach the database for as long as a lease lasts stops by itself.
+//! back what is no longer ours. A worker that cannot reach the database for as long as a lease lasts stops by itself, and
+//! nothing that it waits for keeps it from that. A lease counts from when it was asked for: the answer may come late, or
+//! wait until a process that was stopped goes on.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fleet::queue::Receipt;
 use fleet::store::work::{AttemptId, Beat, Kept};
 use fleet::store::workers::WorkerBeat;
+use media::clock::since_boot;
 use tokio::sync::watch;
 
 use super::Service;
 use crate::hardware;
 
-/// The running attempts. Lengths are measured on the clock that callers read, which only goes forward.
+/// Longest time between two looks at which leases have run out.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// The running attempts. Times are those of a clock that callers read: it only goes forward, also while the machine sleeps.
 #[derive(Debug, Default)]
 pub struct Leases(Mutex<HashMap<AttemptId, Lease>>);
 
@@ -24,7 +30,7 @@ struct Lease {
     progress: Arc<AtomicU64>,
     lost: watch::Sender<bool>,
     end: watch::Sender<Option<u64>>,
-    renewed: Instant,
+    renewed: Duration,
 }
 
 /// A running attempt's end of its lease; dropping it ends the lease here.
@@ -75,12 +81,12 @@ impl Leases {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Enters a claimed attempt.
-    pub fn enter(&self, id: AttemptId, receipt: Receipt, now: Instant) -> Held {
+    /// Enters an attempt whose claim was sent at `asked`.
+    pub fn enter(&self, id: AttemptId, receipt: Receipt, asked: Duration) -> Held {
         let (sender, lost) = watch::channel(false);
         let progress = Arc::new(AtomicU64::new(0));
         let (end, told) = watch::channel(None);
-        let lease = Lease { receipt, progress: progress.clone(), lost: sender, end, renewed: now };
+        let lease = Lease { receipt, progress: progress.clone(), lost: sender, end, renewed: asked };
         self.map().insert(id, lease);
         Held { progress, lost, end: told }
     }
@@ -108,7 +114,7 @@ impl Leases {
     }
 
     /// Notes the answer to a heartbeat that was sent at `sent` with `beats`; gives the messages of what is held.
-    pub fn answered(&self, beats: &[Beat], held: &[Kept], sent: Instant) -> Vec<Receipt> {
+    pub fn answered(&self, beats: &[Beat], held: &[Kept], sent: Duration) -> Vec<Receipt> {
         let mut map = self.map();
         for beat in beats.iter().filter(|b| !held.iter().any(|kept| kept.id == b.id)) {
             // It may have ended in order meanwhile; then it is not in the map.
@@ -129,9 +135,9 @@ impl Leases {
     }
 
     /// Gives up leases that were not renewed for as long as they last: somebody else may have them.
-    pub fn expire(&self, lease: Duration, now: Instant) {
+    pub fn expire(&self, lease: Duration, now: Duration) {
         for (id, held) in self.map().iter() {
-            if now.saturating_duration_since(held.renewed) > lease && !*held.lost.borrow() {
+            if now.saturating_sub(held.renewed) > lease && !*held.lost.borrow() {
                 tracing::warn!(job.id = %id.job, chunk = id.chunk, "the lease could not be renewed; stopping");
                 held.lost.send_replace(true);
             }
@@ -139,22 +145,41 @@ impl Leases {
     }
 }
 
-/// Sends heartbeats for ever.
+/// Sends heartbeats for ever, and gives up the leases that they do not renew in time.
 pub(super) async fn keep(service: Arc<Service>, every: Duration) {
-    let mut ticks = tokio::time::interval(every);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Beside each other: a heartbeat may wait for its answer for longer than a lease lasts.
+    tokio::join!(send(&service, every), give_up(&service, every.min(LOOK)));
+}
+
+async fn send(service: &Arc<Service>, every: Duration) {
+    let mut ticks = ticks(every);
     loop {
         ticks.tick().await;
-        beat(&service).await;
-        service.leases.expire(service.lease, Instant::now());
+        beat(service).await;
     }
+}
+
+async fn give_up(service: &Service, every: Duration) {
+    let mut ticks = ticks(every);
+    loop {
+        ticks.tick().await;
+        service.leases.expire(service.lease, since_boot());
+    }
+}
+
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }
 
 async fn beat(service: &Arc<Service>) {
     let beats = service.leases.beats();
-    let sent = Instant::now();
-    match service.store.heartbeat(service.id, &beats, service.lease).await {
-        Ok(held) => {
+    let sent = since_boot();
+    // What was lost on the way is answered by nobody; half of the lease is left for others to get through.
+    let call = service.store.heartbeat(service.id, &beats, service.lease);
+    match tokio::time::timeout(service.lease / 2, call).await {
+        Ok(Ok(held)) => {
             let receipts = service.leases.answered(&beats, &held, sent);
             if !receipts.is_empty()
                 && let Err(error) = service.queue.extend(&receipts, service.lease).await
@@ -164,8 +189,12 @@ async fn beat(service: &Arc<Service>) {
             }
             service.metrics.heartbeat(true);
         }
-        Err(error) => {
+        Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "heartbeat failed");
+            service.metrics.heartbeat(false);
+        }
+        Err(_) => {
+            tracing::warn!("heartbeat failed: no answer");
             service.metrics.heartbeat(false);
         }
     }
@@ -183,5 +212,48 @@ async fn beat(service: &Arc<Service>) {
         }
         Ok(_) => {}
         Err(error) => tracing::debug!(%error, "the worker's own heartbeat failed"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn attempt(chunk: i32) -> AttemptId {
+        AttemptId { job: Uuid::nil(), chunk, attempt: 1, worker: Uuid::nil() }
+    }
+
+    fn receipt() -> Receipt {
+        Receipt(String::new())
+    }
+
+    #[test]
+    fn a_lease_counts_from_when_it_was_asked_for() {
+        let leases = Leases::default();
+        // The process was stopped between the claim and its answer.
+        let held = leases.enter(attempt(1), receipt(), 100 * SECOND);
+        leases.expire(45 * SECOND, 145 * SECOND);
+        assert!(leases.holds(attempt(1)) && !*held.lost.borrow());
+        leases.expire(45 * SECOND, 146 * SECOND);
+        assert!(!leases.holds(attempt(1)) && *held.lost.borrow());
+    }
+
+    #[test]
+    fn a_heartbeat_renews_from_when_it_was_sent_what_it_says_is_held() {
+        let leases = Leases::default();
+        let (kept, lost) = (attempt(1), attempt(2));
+        leases.enter(kept, receipt(), SECOND);
+        leases.enter(lost, receipt(), SECOND);
+        let beats = leases.beats();
+        assert_eq!(leases.answered(&beats, &[kept], 30 * SECOND).len(), 1);
+        assert!(leases.holds(kept) && !leases.holds(lost));
+        leases.expire(45 * SECOND, 75 * SECOND);
+        assert!(leases.holds(kept));
+        leases.expire(45 * SECOND, 76 * SECOND);
+        assert!(!leases.holds(kept));
     }
 }

@@ -86,6 +86,10 @@ impl World {
             }
             return Ok(());
         }
+        let holder = before.worker.and_then(|w| self.watch.holders.get(&w));
+        if chunk.state == ChunkState::Done && holder != Some(&self.watch.caller) {
+            return Err(format!("{}: it was completed by somebody else", step()));
+        }
         let event = ChunkEvent::ALL.iter().find(|e| before.state.after(**e) == Ok(chunk.state));
         let Some(event) = event else { return Err(format!("{}: there is no such step", step())) };
         let leaves = matches!(chunk.state, ChunkState::Waiting | ChunkState::Cancelled)

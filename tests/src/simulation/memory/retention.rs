@@ -1,6 +1,5 @@
 //! [`fleet::store::retention`]: ended jobs whose output is to be swept.
 
-use fleet::state::JobState;
 use uuid::Uuid;
 
 use super::{Memory, Ms};
@@ -13,7 +12,6 @@ pub(crate) struct Unswept {
     pub(crate) job: Uuid,
     pub(crate) generation: i32,
     pub(crate) finished_at: Ms,
-    pub(crate) succeeded: bool,
 }
 
 impl Memory {
@@ -30,7 +28,6 @@ impl Memory {
                     job: *id,
                     generation: job.generation,
                     finished_at,
-                    succeeded: job.state == JobState::Succeeded,
                 })
             })
             .collect();

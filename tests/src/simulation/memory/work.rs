@@ -175,9 +175,11 @@ impl Memory {
     }
 
     pub(crate) fn complete(&mut self, id: AttemptId, done: &Completion<'_>) -> Completed {
-        let uncounted = self.does(Deviation::CompleteWithoutCounting);
+        let (uncounted, unheld) =
+            (self.does(Deviation::CompleteWithoutCounting), self.does(Deviation::CompleteIgnoresLease));
         let Some(job) = self.jobs.get(&id.job) else { return Completed::LeaseLost };
-        if !job.is_held(id.chunk, id.attempt, id.worker) {
+        let runs = job.chunks.get(&id.chunk).is_some_and(|c| c.state == ChunkState::Running);
+        if !job.is_held(id.chunk, id.attempt, id.worker) && !(unheld && runs) {
             return Completed::LeaseLost;
         }
         if let Some((names, first, end)) = &done.segments {

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 use fleet::failure::FailureCode;
 use fleet::queue::{Queue, Receipt};
@@ -34,11 +35,14 @@ pub(super) enum Stop {
     Failed(FailureCode),
 }
 
-/// Works on a claimed chunk and ends the attempt, one way or another.
-pub(super) async fn run(service: &Arc<Service>, task: Task, receipt: Receipt) {
+/// Works on a chunk, whose claim was sent at `asked`, and ends the attempt, one way or another.
+pub(super) async fn run(service: &Arc<Service>, task: Task, asked: Duration, receipt: Receipt) {
     let id = task.id;
-    let now = service.client.sim.world().instant();
-    let held = service.leases.enter(id, receipt.clone(), now);
+    let asked = {
+        let world = service.client.sim.world();
+        if world.does(Deviation::LeaseCountsFromAnswer) { world.clock() } else { asked }
+    };
+    let held = service.leases.enter(id, receipt.clone(), asked);
     let progress = held.progress.clone();
     let film = service.client.sim.world().films.get(&id.job).cloned();
     let outcome = match film {

@@ -61,11 +61,9 @@ impl Both {
     pub(super) async fn retention(&mut self) -> Told {
         let there = self.sql.unswept(Duration::from_secs(5), 100).await.map_err(|e| e.to_string())?;
         let here = self.memory.unswept(5_000);
-        let text =
-            |id: Uuid, generation: i32, at: time::OffsetDateTime, done: bool| format!("{id} {generation} {at} {done}");
-        let mut said: Vec<_> = there.iter().map(|u| text(u.id, u.generation, u.finished_at, u.succeeded)).collect();
-        let mut told: Vec<_> =
-            here.iter().map(|u| text(u.job, u.generation, moment(u.finished_at), u.succeeded)).collect();
+        let text = |id: Uuid, generation: i32, at: time::OffsetDateTime| format!("{id} {generation} {at}");
+        let mut said: Vec<_> = there.iter().map(|u| text(u.id, u.generation, u.finished_at)).collect();
+        let mut told: Vec<_> = here.iter().map(|u| text(u.job, u.generation, moment(u.finished_at))).collect();
         said.sort_unstable();
         told.sort_unstable();
         same("unswept".to_owned(), &said, &told)?;
