@@ -6,7 +6,7 @@ use std::process::Stdio;
 
 use serde_json::Value;
 use stories::local_fleet::{Local, log_of};
-use stories::{ffmpeg, made_clip, shared_media};
+use stories::{ffmpeg, made_clip, shared_media, with_copied_sound};
 use tempfile::tempdir;
 use tokio::process::Command;
 
@@ -20,14 +20,6 @@ fn footage(dir: &Path) -> PathBuf {
     let name = path.to_string_lossy().into_owned();
     let loops = ["-stream_loop", "6", "-i", &source, "-map", "0:v", "-map", "0:a", "-c", "copy", &name];
     assert!(ffmpeg(&loops).is_empty());
-    path
-}
-
-/// A quarter of an hour whose sound is copied: it is made in one go, so that a later minute waits for all before it.
-fn long_match(dir: &Path) -> PathBuf {
-    let (made, path) = (made_clip(dir, 900), dir.join("league match.mp4"));
-    let (source, name) = (made.to_string_lossy().into_owned(), path.to_string_lossy().into_owned());
-    assert!(ffmpeg(&["-i", &source, "-c:v", "copy", "-c:a", "aac", "-ac", "2", "-b:a", "128k", &name]).is_empty());
     path
 }
 
@@ -66,7 +58,7 @@ async fn a_coach_uploads_through_a_cut_watches_early_scrubs_clips_and_shares() {
 
 #[tokio::test]
 async fn a_coach_watches_a_later_minute_first_and_goes_back_and_stays_when_told_to() {
-    let facts = told("focus", long_match).await;
+    let facts = told("focus", |dir| with_copied_sound(&made_clip(dir, 900))).await;
     assert!(facts["watchable_then_s"].as_i64() < facts["later_s"].as_i64(), "{facts}");
     assert!(facts["axe_rules_passed"].as_i64().unwrap() > 50, "{facts}");
 }

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stories::client::Client;
 use stories::local_fleet::{Local, log_of};
-use stories::{complaints, made_clip};
+use stories::{complaints, made_clip, with_copied_sound};
 use tempfile::tempdir;
 
 /// The media playlists that a multivariant one names.
@@ -37,9 +37,9 @@ fn names(playlist: &MediaPlaylist) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_the_end() {
     // In the middle of a chunk, as most are.
-    const MINUTE: f64 = 240.0;
+    const MINUTE: f64 = 500.0;
     let dir = tempdir().unwrap();
-    let source = made_clip(dir.path(), 300);
+    let source = with_copied_sound(&made_clip(dir.path(), 600));
     let local = Local::start(dir.path(), &["--slots", "1"]);
     let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
     let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
@@ -89,7 +89,7 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
 
     let made = format!("{}{}", client.server, made["url"].as_str().unwrap());
     assert_eq!(complaints(Path::new(&made)), "");
-    for (from, to) in [(MINUTE - 20.0, starts + 5.0), (starts + 1.0, 301.0)] {
+    for (from, to) in [(MINUTE - 20.0, starts + 5.0), (starts + 1.0, 601.0)] {
         let (status, problem) = clip(from, to).await;
         assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("not_watchable_yet")), "{problem}");
     }
@@ -109,7 +109,7 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
         assert!(after.ended && names(after).starts_with(&names(before)), "{name}: {before:?} {after:?}");
         assert_eq!(before.target_duration, after.target_duration, "{name}");
         let seconds: f64 = after.segments.iter().map(|segment| segment.duration).sum();
-        assert!((seconds - (300.0 - starts)).abs() < 0.2, "{name}: {seconds} s from {starts}");
+        assert!((seconds - (600.0 - starts)).abs() < 0.2, "{name}: {seconds} s from {starts}");
     }
     assert_eq!(complaints(Path::new(&format!("{}{url}", client.server))), "");
     // What is asked for now is the match, which is complete.
