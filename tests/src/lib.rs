@@ -160,6 +160,21 @@ pub fn complaints(playlist: &Path) -> String {
     format!("{}{}", text(&decode), text(&probe)).trim().to_owned()
 }
 
+/// The same film with sound that needs no encoding. Sound is made in one go, so that a later minute waits for all of it before
+/// that minute; copied, it is there at once.
+///
+/// # Panics
+/// FFmpeg refuses.
+#[must_use]
+pub fn with_copied_sound(film: &Path) -> PathBuf {
+    let path = film.with_file_name("league match.mp4");
+    let (source, name) = (film.to_string_lossy().into_owned(), path.to_string_lossy().into_owned());
+    let sound = ["-c:v", "copy", "-c:a", "aac", "-ac", "2", "-b:a", "128k"];
+    let made = ffmpeg(&[&["-i", &source], sound.as_slice(), &[&name]].concat());
+    assert!(made.is_empty(), "nothing is written to standard output");
+    path
+}
+
 /// A made clip with moving content and sound: `seconds` of 320×180 at 25 pictures a second.
 #[must_use]
 pub fn made_clip(dir: &Path, seconds: u32) -> PathBuf {

@@ -8,7 +8,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use stories::client::Client;
 use stories::local_fleet::{Local, log_of};
-use stories::{complaints, made_clip};
+use stories::{complaints, made_clip, with_copied_sound};
 use tempfile::tempdir;
 
 /// The media playlists that a multivariant one names.
@@ -39,7 +39,7 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
     // In the middle of a chunk, as most are.
     const MINUTE: f64 = 500.0;
     let dir = tempdir().unwrap();
-    let source = made_clip(dir.path(), 600);
+    let source = with_copied_sound(&made_clip(dir.path(), 600));
     let local = Local::start(dir.path(), &["--slots", "1"]);
     let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
     let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
