@@ -10,12 +10,14 @@
 //! 7. [`plan`] and [`presentation`]: what a job will make, and the playlists of what it made.
 //! 8. [`state`]: the machines of jobs and chunks; [`store`]: Postgres, the truth.
 //! 9. [`queue`] only wakes; [`objects`] holds media.
+//! 10. [`fault`]: where tests make calls of all three fail.
 
 pub mod clip;
 pub mod cmaf;
 pub mod config;
 pub mod conformance;
 pub mod failure;
+pub mod fault;
 pub mod hls;
 pub mod keys;
 pub mod ladder;

@@ -46,7 +46,7 @@ impl Store {
         seconds: f64,
         audit: &AuditEntry<'_>,
     ) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let asked = self
             .query(
                 "update touchline.clips set download = 'queued', download_key = null, download_error = null,
