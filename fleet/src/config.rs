@@ -289,10 +289,11 @@ impl Config {
 impl RegionConfig {
     /// The region's queue.
     pub async fn queue(&self, store: &Store) -> Arc<dyn Queue> {
-        if self.queue == "postgres" {
-            return Arc::new(PostgresQueue::new(store.clone(), &self.name));
-        }
-        Arc::new(SqsQueue::open(&self.queue, self.dead_letters.as_deref()).await)
+        crate::fault::queue(if self.queue == "postgres" {
+            Arc::new(PostgresQueue::new(store.clone(), &self.name))
+        } else {
+            Arc::new(SqsQueue::open(&self.queue, self.dead_letters.as_deref()).await)
+        })
     }
 }
 

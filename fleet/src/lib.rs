@@ -11,12 +11,14 @@
 //! 8. [`state`]: the machines of jobs and chunks; [`store`]: Postgres, the truth.
 //! 9. [`queue`] only wakes; [`objects`] holds media.
 //! 10. [`internet`]: which addresses strangers may have us connect to.
+//! 11. [`fault`]: where tests make calls of all three fail.
 
 pub mod clip;
 pub mod cmaf;
 pub mod config;
 pub mod conformance;
 pub mod failure;
+pub mod fault;
 pub mod hls;
 pub mod internet;
 pub mod keys;

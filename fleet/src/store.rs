@@ -23,6 +23,7 @@ pub mod publication;
 pub mod release;
 pub mod rescue;
 pub mod retention;
+mod statement;
 pub mod stragglers;
 pub mod tenant;
 pub mod uploads;
@@ -37,8 +38,12 @@ use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::query::{Query, QueryAs};
 use sqlx::{FromRow, PgPool, Postgres, SqlSafeStr};
 
+use crate::fault::{Injected, call};
 use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
 
+use statement::Statement;
+
+pub use statement::Transaction;
 pub use tenant::Tenant;
 
 /// The store. Clones share one pool of connections.
@@ -136,6 +141,12 @@ impl StoreError {
     }
 }
 
+impl From<Injected> for StoreError {
+    fn from(fault: Injected) -> Self {
+        Self::Unavailable(fault.into())
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         use sqlx::Error as E;
@@ -178,15 +189,17 @@ impl Store {
     }
 
     /// A statement that suits what stands between us and the server.
-    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Query<'q, Postgres, PgArguments> {
-        sqlx::query(sql).persistent(self.named)
+    #[track_caller]
+    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Statement<Query<'q, Postgres, PgArguments>> {
+        Statement::new(sqlx::query(sql).persistent(self.named))
     }
 
-    pub(crate) fn query_as<'q, O>(&self, sql: impl SqlSafeStr) -> QueryAs<'q, Postgres, O, PgArguments>
+    #[track_caller]
+    pub(crate) fn query_as<'q, O>(&self, sql: impl SqlSafeStr) -> Statement<QueryAs<'q, Postgres, O, PgArguments>>
     where
         O: for<'r> FromRow<'r, PgRow>,
     {
-        sqlx::query_as(sql).persistent(self.named)
+        Statement::new(sqlx::query_as(sql).persistent(self.named))
     }
 
     /// The pool, for what lives in the same database beside the store.
@@ -212,7 +225,8 @@ impl Store {
         let mut migrator = sqlx::migrate!("./migrations");
         migrator.create_schema("touchline");
         migrator.dangerous_set_table_name("touchline._migrations");
-        migrator.run(&self.pool).await.map_err(|e| StoreError::Migration(Box::new(e)))
+        let run = async { migrator.run(&self.pool).await.map_err(|e| StoreError::Migration(Box::new(e))) };
+        call("database.migrate", run).await
     }
 }
 

@@ -24,6 +24,8 @@ mod coded;
 mod cut_off;
 #[path = "stories/fairness.rs"]
 mod fairness;
+#[path = "stories/fault_points.rs"]
+mod fault_points;
 #[path = "stories/fleet.rs"]
 mod fleet_stories;
 #[path = "stories/focused.rs"]
@@ -58,6 +60,8 @@ mod services;
 mod simulation;
 #[path = "stories/store.rs"]
 mod store;
+#[path = "stories/store_races.rs"]
+mod store_races;
 #[path = "stories/stragglers.rs"]
 mod stragglers;
 #[path = "stories/sync.rs"]

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use fleet::failure::FailureCode;
+use fleet::fault::call;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
@@ -124,7 +125,7 @@ impl EngineProcess {
         self.waited = Duration::ZERO;
         self.handed_over = 0;
         self.activity.touch();
-        if self.commands.write_all(&bytes).await.is_err() {
+        if call("engine.send", self.commands.write_all(&bytes)).await.is_err() {
             return Err(self.died().await);
         }
         Ok(())
@@ -132,6 +133,10 @@ impl EngineProcess {
 
     /// The next event and its payload.
     pub(crate) async fn next(&mut self) -> Result<(Event, Vec<u8>), JobError> {
+        call("engine.next", self.event()).await
+    }
+
+    async fn event(&mut self) -> Result<(Event, Vec<u8>), JobError> {
         self.activity.touch();
         let before = self.waited;
         loop {
@@ -304,8 +309,11 @@ async fn serve_source(
             match reader.read_at(offset, count as usize).await {
                 Ok(bytes) => {
                     let length = i64::try_from(bytes.len()).map_err(std::io::Error::other)?;
-                    socket.write_all(&length.to_le_bytes()).await?;
-                    socket.write_all(&bytes).await?;
+                    let answer = async {
+                        socket.write_all(&length.to_le_bytes()).await?;
+                        socket.write_all(&bytes).await
+                    };
+                    call("engine.answer", answer).await?;
                 }
                 Err(error) => {
                     tracing::warn!(%error, "the source could not be read");

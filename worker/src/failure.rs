@@ -1,6 +1,7 @@
 //! How a job ends badly: a stable code and a sentence for the log.
 
 use fleet::failure::FailureCode;
+use fleet::fault::Injected;
 use fleet::ladder::LadderError;
 
 use crate::source::SourceError;
@@ -43,6 +44,12 @@ impl From<SourceError> for JobError {
             _ => FailureCode::SourceUnavailable,
         };
         Self::new(code, error.to_string())
+    }
+}
+
+impl From<Injected> for JobError {
+    fn from(fault: Injected) -> Self {
+        Self::new(FailureCode::EngineCrashed, fault.to_string())
     }
 }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use fleet::cmaf::{InitFacts, SegmentFacts, parse_init, parse_segment};
 use fleet::failure::FailureCode;
+use fleet::fault::blocking;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::JobError;
@@ -201,7 +202,7 @@ impl OutputFolder {
         let mut text = serde_json::to_vec(line).map_err(JobError::internal)?;
         text.push(b'\n');
         let path = self.dir.join(STATE).join("journal.jsonl");
-        self.journal.write_all(&text).map_err(|e| JobError::output(&path, &e))
+        blocking("files.journal", || self.journal.write_all(&text)).map_err(|e| JobError::output(&path, &e))
     }
 
     /// Commits an init segment; a second one must be the same bytes, since one serves all chunks.
@@ -346,8 +347,8 @@ fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), JobError> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".part");
     let part = path.with_file_name(name);
-    fs::write(&part, bytes).map_err(|e| JobError::output(&part, &e))?;
-    fs::rename(&part, path).map_err(|e| JobError::output(path, &e))
+    blocking("files.write", || fs::write(&part, bytes)).map_err(|e| JobError::output(&part, &e))?;
+    blocking("files.rename", || fs::rename(&part, path)).map_err(|e| JobError::output(path, &e))
 }
 
 /// Removes what a worker made, and nothing else.

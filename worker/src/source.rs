@@ -30,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use fleet::fault::call;
 use fleet::internet::Reach;
 use fleet::objects::{Buckets, ObjectStore};
 
@@ -153,6 +154,10 @@ impl Source {
         options: SourceOptions,
         buckets: &Buckets,
     ) -> Result<Self, SourceError> {
+        call("source.open", Self::find(location, options, buckets)).await
+    }
+
+    async fn find(location: &SourceLocation, options: SourceOptions, buckets: &Buckets) -> Result<Self, SourceError> {
         let input = location.to_string();
         let blocks = match &location.0 {
             Place::File(path) => {
@@ -288,10 +293,10 @@ impl Backend {
     /// Exactly `len` bytes at `offset`, within the source.
     async fn get(&self, offset: u64, len: usize) -> Result<Bytes, SourceError> {
         match self {
-            Self::File(object) => object.get(offset, len).await,
-            Self::Http(object) => object.get(offset, len).await,
-            Self::S3(object) => object.get(offset, len).await,
-            Self::Objects(object) => object.get(offset, len).await,
+            Self::File(object) => call("source.read file", object.get(offset, len)).await,
+            Self::Http(object) => call("source.read http", object.get(offset, len)).await,
+            Self::S3(object) => call("source.read s3", object.get(offset, len)).await,
+            Self::Objects(object) => call("source.read objects", object.get(offset, len)).await,
         }
     }
 }

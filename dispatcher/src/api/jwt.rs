@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fleet::config::JwtConfig;
+use fleet::fault::{Injected, call};
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::Value;
@@ -103,6 +104,10 @@ impl Tokens {
     }
 
     async fn fetch(&self) -> Result<JwkSet, BadKeySet> {
+        call("jwks.get", self.read()).await
+    }
+
+    async fn read(&self) -> Result<JwkSet, BadKeySet> {
         let url = self.config.jwks_url.clone().unwrap_or_default();
         let mut answer = self.client.get(url).timeout(Duration::from_secs(5)).send().await?.error_for_status()?;
         let mut text = Vec::new();
@@ -122,6 +127,9 @@ enum BadKeySet {
     /// Nobody answered as they should.
     #[error("{0}")]
     Unreachable(#[from] reqwest::Error),
+    /// A test wants it so.
+    #[error(transparent)]
+    Injected(#[from] Injected),
     /// It is larger than any.
     #[error("the key set is larger than {MAX_KEYS} bytes")]
     TooLarge,

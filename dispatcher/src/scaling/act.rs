@@ -6,6 +6,7 @@ use capacity::decide::{Action, Decision};
 use capacity::ledger::Ledger;
 use capacity::memory::FailureKind;
 use capacity::pools::{InstanceId, Pool, PoolId};
+use fleet::fault::call;
 use fleet::store::StoreError;
 use fleet::store::capacity::{DrainReason, InstanceRow, LaunchFailureRow};
 use fleet::store::stragglers::Split;
@@ -45,7 +46,7 @@ impl Scaler {
 
     /// Of a pool that was asked for more than it has: did it fail, and why?
     async fn take_note_of_failures(&self, pool: &Pool, sight: &Sight, place: usize) -> Result<bool, StoreError> {
-        let failures = match self.capacity.failures(pool).await {
+        let failures = match call("capacity.failures", self.capacity.failures(pool)).await {
             Ok(failures) => failures,
             Err(error) => {
                 tracing::warn!(%error, "whether launches failed is not known");
@@ -72,7 +73,9 @@ impl Scaler {
         }
         // Left alone, a group asks again and again, and gets an instance when its work is done elsewhere.
         let there = sight.shown[place].iter().flat_map(|s| &s.instances).filter(|i| !i.ending).count();
-        if let Err(error) = self.capacity.ask_for(pool, u32::try_from(there).unwrap_or(u32::MAX)).await {
+        if let Err(error) =
+            call("capacity.ask_for", self.capacity.ask_for(pool, u32::try_from(there).unwrap_or(u32::MAX))).await
+        {
             tracing::warn!(%error, "the count is not taken back yet");
         }
         Ok(true)
@@ -143,7 +146,7 @@ impl Scaler {
         let mut view = sight.view.clone();
         let places: Vec<usize> = (0..view.pools.len()).filter(|i| view.pools[*i].pool.region == pool.region).collect();
         let pools: Vec<_> = places.iter().map(|i| self.fleet.pools[*i].clone()).collect();
-        let now = self.capacity.look(&pool.region, &pools).await?;
+        let now = call("capacity.look", self.capacity.look(&pool.region, &pools)).await?;
         let mut wanted = 0;
         for (i, shown) in places.into_iter().zip(&now) {
             view.pools[i] = pool_view(&self.fleet.pools[i], Some(shown), &sight.instances);
@@ -158,7 +161,7 @@ impl Scaler {
         if total <= wanted {
             return Ok(());
         }
-        self.capacity.ask_for(pool, total).await?;
+        call("capacity.ask_for", self.capacity.ask_for(pool, total)).await?;
         tracing::info!(pool = %pool.id, from = wanted, to = total, "instances asked for");
         Ok(())
     }
@@ -174,7 +177,7 @@ impl Scaler {
         if !self.store.drain_instance(instance.as_str(), reason, only_idle).await? {
             return Ok(false);
         }
-        if let Err(error) = self.capacity.retire(pool, instance).await {
+        if let Err(error) = call("capacity.retire", self.capacity.retire(pool, instance)).await {
             // Workers that come back there are asked to drain as they enter.
             tracing::warn!(%error, "a worker may come back on an instance that ends");
         }
@@ -185,7 +188,7 @@ impl Scaler {
         if row.worker.is_some() {
             tracing::warn!(instance = row.id, pool = row.pool, "the drain took too long; ending the instance");
         }
-        match self.capacity.end(pool, &InstanceId::from(row.id.as_str())).await {
+        match call("capacity.end", self.capacity.end(pool, &InstanceId::from(row.id.as_str()))).await {
             Ok(()) => {
                 tracing::info!(instance = row.id, pool = row.pool, reason = row.reason, "instance ended");
                 true

@@ -7,6 +7,7 @@ use capacity::memory::FailureMemory;
 use capacity::moment::Moment;
 use capacity::pools::{Fleet, InstanceId, Pool, RegionName};
 use capacity::view::{FleetView, Instance, JobWork, Phase, PoolView, RegionView, RunningChunk};
+use fleet::fault::call;
 use fleet::store::StoreError;
 use fleet::store::capacity::{EndedRow, InstanceRow, LaunchFailureRow, OpenJob, SeenInstance};
 use fleet::store::stragglers::AtWork;
@@ -85,7 +86,7 @@ impl Scaler {
         let calls = self.fleet.regions.iter().map(|region| async move {
             let places: Vec<usize> = self.places_of(&region.name).collect();
             let pools: Vec<Arc<Pool>> = places.iter().map(|i| self.fleet.pools[*i].clone()).collect();
-            (places, self.capacity.look(&region.name, &pools).await)
+            (places, call("capacity.look", self.capacity.look(&region.name, &pools)).await)
         });
         let mut shown = vec![None; self.fleet.pools.len()];
         for (places, answer) in futures_util::future::join_all(calls).await {

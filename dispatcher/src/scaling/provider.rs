@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use capacity::memory::FailureKind;
 use capacity::pools::{InstanceId, Pool, PoolId, RegionName};
+use fleet::fault::Injected;
 use time::OffsetDateTime;
 
 /// A pool as the provider shows it.
@@ -60,6 +61,12 @@ pub enum CapacityError {
         /// What it says.
         reason: String,
     },
+}
+
+impl From<Injected> for CapacityError {
+    fn from(fault: Injected) -> Self {
+        Self::Unavailable { what: "capacity".to_owned(), reason: fault.to_string() }
+    }
 }
 
 /// A provider of machines.

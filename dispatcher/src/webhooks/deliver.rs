@@ -4,6 +4,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use fleet::fault::call;
 use fleet::store::webhooks::deliver::{ClaimedDelivery, Then, Try};
 use reqwest::{Client, Response, StatusCode, header, redirect};
 use time::OffsetDateTime;
@@ -82,7 +83,7 @@ async fn send(guard: &Guard, client: &Client, delivery: &ClaimedDelivery) -> Res
         .header("webhook-timestamp", timestamp)
         .header("webhook-signature", signatures)
         .body(body);
-    request.send().await.map_err(|error| explain(&error))
+    call("webhook.send", async { request.send().await.map_err(|error| explain(&error)) }).await
 }
 
 /// Why there was no answer, in words for the webhook's owner.

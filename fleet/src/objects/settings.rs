@@ -257,17 +257,18 @@ pub async fn open(location: &StoreLocation, buckets: &Buckets) -> Result<Arc<dyn
 /// # Errors
 /// As [`open`].
 pub async fn open_uploads(location: &StoreLocation, buckets: &Buckets) -> Result<Arc<dyn Uploads>, ObjectError> {
-    match location {
+    let store: Arc<dyn Uploads> = match location {
         StoreLocation::Folder(path) => {
             let (path, name) = (path.clone(), path.display().to_string());
             let opened = tokio::task::spawn_blocking(move || FolderStore::open(path)).await;
-            Ok(Arc::new(opened.unwrap_or_else(|e| Err(unavailable(&name, e.to_string())))?))
+            Arc::new(opened.unwrap_or_else(|e| Err(unavailable(&name, e.to_string())))?)
         }
         StoreLocation::S3 { bucket, prefix } => {
             let client = buckets.client(bucket).await?;
-            Ok(Arc::new(S3Store::new(client.config().to_builder(), bucket, prefix, S3Options::default())))
+            Arc::new(S3Store::new(client.config().to_builder(), bucket, prefix, S3Options::default()))
         }
-    }
+    };
+    Ok(crate::fault::objects(store))
 }
 
 #[cfg(test)]

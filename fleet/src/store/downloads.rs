@@ -61,7 +61,7 @@ impl Store {
         height: Option<u32>,
         audit: &AuditEntry<'_>,
     ) -> Result<Asked, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let asked = self
             .query(
                 "with before as (select id, download_key from touchline.clips where id = $1 for update)

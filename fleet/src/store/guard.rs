@@ -114,7 +114,7 @@ impl Store {
             join touchline.attempts a on a.worker_id = w.id join touchline.jobs j on j.id = a.job_id
             where d.name = $1 and j.state = 'running'
                 and coalesce(a.ended_at, now()) >= coalesce(d.checked_at, '-infinity')";
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let found = self
             .query(
                 "update touchline.devices d set withdrawn_at = now()

@@ -219,7 +219,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn submit(&self, job: &NewJob) -> Result<Uuid, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let id = self.submit_in(&mut tx, job).await?;
         tx.commit().await?;
         Ok(id)
@@ -424,7 +424,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when it has ended otherwise.
     pub async fn cancel(&self, id: Uuid) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let changed = self.cancel_in(&mut tx, id).await?;
         tx.commit().await?;
         Ok(changed)
@@ -451,7 +451,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn fail(&self, id: Uuid, code: FailureCode, message: &str) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let state = lock_job(self, &mut tx, id).await?;
         let Ok(to) = state.after(JobEvent::Failed) else { return Ok(false) };
         end_job(self, &mut tx, id, state, to, Some((code, message))).await?;
@@ -464,7 +464,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] when it is at work or has succeeded.
     pub async fn retry(&self, id: Uuid) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         self.retry_in(&mut tx, id).await?;
         tx.commit().await?;
         Ok(())
@@ -517,7 +517,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::Conflict`] before the job has a plan, or after it has ended.
     pub async fn focus(&self, id: Uuid, second: f64) -> Result<(), StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         self.focus_in(&mut tx, id, second).await?;
         tx.commit().await?;
         Ok(())

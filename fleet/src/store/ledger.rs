@@ -203,7 +203,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn settle(&self, instance: &str, charges: &[Charge]) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let ended: Option<(OffsetDateTime,)> = self
             .query_as(
                 "update touchline.instances set settled_at = now()

@@ -5,7 +5,7 @@ use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::{Edge, Store, StoreError, read_json, signed, unsigned};
+use super::{Edge, Store, StoreError, Transaction, read_json, signed, unsigned};
 use crate::cmaf::SegmentFacts;
 use crate::state::{JobEvent, JobState};
 
@@ -74,7 +74,7 @@ impl CommittedFile {
 /// cut off loses it with its connection, and the server ends a transaction that idles for a minute.
 #[derive(Debug)]
 pub struct PublicationLock {
-    tx: sqlx::PgTransaction<'static>,
+    tx: Transaction,
     store: Store,
     job: Uuid,
     generation: i32,
@@ -134,7 +134,7 @@ impl Store {
             .bind(job)
             .execute(&self.pool)
             .await?;
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         self.query("set local idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         let row = self
             .query(

@@ -64,7 +64,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn take_back_lost(&self, limit: u32) -> Result<Vec<Lost>, StoreError> {
         const LOST: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Lost);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let rows = self
             .query(
                 "with lost as (
@@ -193,7 +193,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn replan_without_copy(&self, job: Uuid) -> Result<bool, StoreError> {
         const REPLAN: Edge = Edge::job(JobState::Running, JobEvent::Replanned);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let Some(row) = self
             .query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
             .bind(job)
@@ -256,7 +256,7 @@ impl Store {
         }
         // Their rows first, then another look: meanwhile a chunk may have been withdrawn, by whoever held the rows.
         let ready: Vec<Uuid> = ready.into_iter().map(|(id,)| id).collect();
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         self.query("select 1 from touchline.jobs where id = any($1) order by id for update")
             .bind(&ready)
             .execute(&mut *tx)

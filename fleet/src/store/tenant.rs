@@ -2,11 +2,11 @@
 //! organisation's rows, so that a forgotten condition shows nothing rather than everything.
 
 use sqlx::types::Json;
-use sqlx::{PgConnection, PgTransaction, Row};
+use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::jobs::{ChunkRow, JobFilter, JobRow};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::plan::JobPlan;
 
 /// The store for one organisation. All work is done in transactions from [`begin`](Self::begin).
@@ -95,8 +95,8 @@ impl Tenant {
     ///
     /// # Errors
     /// [`StoreError`]; this login must be a member of `touchline_api`.
-    pub async fn begin(&self) -> Result<PgTransaction<'static>, StoreError> {
-        let mut tx = self.store.pool.begin().await?;
+    pub async fn begin(&self) -> Result<Transaction, StoreError> {
+        let mut tx = self.store.begin().await?;
         self.store
             .query("select set_config('role', 'touchline_api', true), set_config('touchline.organisation', $1, true)")
             .bind(self.organisation.to_string())

@@ -7,7 +7,7 @@ use sqlx::Row;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Edge, Store, StoreError, read_json, seconds, signed, to_json, unsigned};
+use super::{Edge, Store, StoreError, Transaction, read_json, seconds, signed, to_json, unsigned};
 use crate::cmaf::{InitFacts, SegmentFacts};
 use crate::failure::FailureCode;
 use crate::ladder::Ladder;
@@ -334,7 +334,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn store_plan(&self, id: AttemptId, new: &NewPlan<'_>) -> Result<bool, StoreError> {
         const PLANNED: Edge = Edge::job(JobState::Planning, JobEvent::Planned);
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         if !finish(self, &mut tx, id, 0).await? {
             return Ok(false);
         }
@@ -582,7 +582,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn complete(&self, id: AttemptId, done: &Completion<'_>) -> Result<Completed, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // The chunk's row first: who withdraws segments holds it, and what is counted after that stays.
         if !finish(self, &mut tx, id, done.made).await? {
             return Ok(Completed::LeaseLost);
@@ -647,7 +647,7 @@ impl Store {
             Ending::TryAgain { code, message, after } => (AGAIN, "try_again", Some(code), Some(message), *after, 1),
             Ending::GaveUp { code, message } => (OVER, "gave_up", Some(code), Some(message), Duration::ZERO, 1),
         };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let changed = self
             .query(
                 "update touchline.chunks c set state = $6,
@@ -751,7 +751,7 @@ fn milliseconds(seconds: f64) -> i64 {
 }
 
 /// Takes a chunk to done.
-async fn finish(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, made: u64) -> Result<bool, StoreError> {
+async fn finish(store: &Store, tx: &mut Transaction, id: AttemptId, made: u64) -> Result<bool, StoreError> {
     const DONE: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::Completed);
     let done = store
         .query(
@@ -775,7 +775,7 @@ async fn finish(store: &Store, tx: &mut sqlx::PgTransaction<'_>, id: AttemptId, 
 
 async fn end_row(
     store: &Store,
-    tx: &mut sqlx::PgTransaction<'_>,
+    tx: &mut Transaction,
     id: AttemptId,
     outcome: &str,
     made: u64,
@@ -800,7 +800,7 @@ async fn end_row(
 }
 
 /// A job whose plan is not being made any more is queued again.
-pub(super) async fn plan_lost(store: &Store, tx: &mut sqlx::PgTransaction<'_>, job: Uuid) -> Result<(), StoreError> {
+pub(super) async fn plan_lost(store: &Store, tx: &mut Transaction, job: Uuid) -> Result<(), StoreError> {
     const LOST: Edge = Edge::job(JobState::Planning, JobEvent::PlanLost);
     store
         .query(

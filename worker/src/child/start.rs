@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use fleet::failure::FailureCode;
+use fleet::fault::call;
 use tokio::net::UnixStream;
 use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -58,12 +59,12 @@ impl Engines {
 
     /// Starts an engine on `source`.
     pub(crate) async fn start(self, source: &Source) -> Result<EngineProcess, JobError> {
-        self.spawn(Some((source.reader(), source.len()))).await
+        call("engine.start", self.spawn(Some((source.reader(), source.len())))).await
     }
 
     /// Starts an engine that has nothing to read, for trying hardware or locks.
     pub(crate) async fn start_without_source(self) -> Result<EngineProcess, JobError> {
-        self.spawn(None).await
+        call("engine.start", self.spawn(None)).await
     }
 
     /// Whether an engine can be locked in here.

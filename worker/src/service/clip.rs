@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use fleet::clip::Cut;
 use fleet::failure::FailureCode;
+use fleet::fault::call;
 use fleet::keys;
 use fleet::objects::meta_for;
 use fleet::store::clips::ClipTrack;
@@ -70,8 +71,12 @@ pub(super) async fn run(service: &Arc<Service>, claim: &Claim, held: &Held) -> R
         },
         None => None,
     };
-    let file = tempfile::NamedTempFile::new().map_err(JobError::internal)?;
-    tokio::task::block_in_place(|| film::write(&job, pictures, sound, file.as_file()))?;
+    let write = async {
+        let file = tempfile::NamedTempFile::new().map_err(JobError::internal)?;
+        tokio::task::block_in_place(|| film::write(&job, pictures, sound, file.as_file()))?;
+        Ok::<_, JobError>(file)
+    };
+    let file = call("files.clip", write).await?;
     hand_over(service, claim, &order, &prefix, &job, file.path()).await?;
     complete(service, claim, held).await
 }

@@ -2,7 +2,10 @@
 //!
 //! <https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/instance-metadata-v2-how-it-works.html>
 
+use std::io;
 use std::time::Duration;
+
+use fleet::fault::call;
 
 /// Variable of the AWS SDKs for the address of the service.
 const ENDPOINT: &str = "AWS_EC2_METADATA_SERVICE_ENDPOINT";
@@ -35,7 +38,7 @@ impl Metadata {
     ///
     /// # Errors
     /// The service does not answer.
-    pub(super) async fn place(&mut self) -> Result<(String, String), reqwest::Error> {
+    pub(super) async fn place(&mut self) -> io::Result<(String, String)> {
         let instance = self.get("instance-id").await?.unwrap_or_default();
         let pool = self.get(&format!("tags/instance/{POOL_TAG}")).await?.unwrap_or_default();
         Ok((instance, pool))
@@ -45,12 +48,16 @@ impl Metadata {
     ///
     /// # Errors
     /// The service does not answer.
-    pub(super) async fn spot_notice(&mut self) -> Result<Option<String>, reqwest::Error> {
+    pub(super) async fn spot_notice(&mut self) -> io::Result<Option<String>> {
         self.get("spot/instance-action").await
     }
 
     /// One item; `None` for one that is not there.
-    async fn get(&mut self, item: &str) -> Result<Option<String>, reqwest::Error> {
+    async fn get(&mut self, item: &str) -> io::Result<Option<String>> {
+        call("metadata.get", async { self.ask(item).await.map_err(io::Error::other) }).await
+    }
+
+    async fn ask(&mut self, item: &str) -> Result<Option<String>, reqwest::Error> {
         let token = match &self.token {
             Some(token) => token.clone(),
             None => {

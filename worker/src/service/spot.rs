@@ -43,7 +43,7 @@ pub(super) async fn place() -> (String, String) {
     for _ in 0..TRIES {
         let answer = match Metadata::open() {
             Ok(mut metadata) => metadata.place().await,
-            Err(error) => Err(error),
+            Err(error) => Err(std::io::Error::other(error)),
         };
         match answer {
             Ok(place) => return place,

@@ -4,6 +4,8 @@ use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
+use fleet::fault::Injected;
+
 /// A failure to find, open or read the source.
 ///
 /// Every message names the input as [`SourceLocation`](super::SourceLocation) shows it, so never with the query
@@ -96,6 +98,12 @@ pub enum SourceError {
         #[source]
         source: Arc<io::Error>,
     },
+}
+
+impl From<Injected> for SourceError {
+    fn from(fault: Injected) -> Self {
+        Self::unavailable("source", fault)
+    }
 }
 
 impl SourceError {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use aws_config::BehaviorVersion;
 
 use super::{MAX_BATCH, MAX_WAIT, Queue as _, QueueError, Receipt, SqsQueue, timeouts, whole_seconds};
+use crate::fault::call;
 
 /// How long a received event stays invisible: longer than acting on it takes.
 const VISIBILITY: Duration = Duration::from_secs(30);
@@ -46,7 +47,8 @@ impl EventQueue {
             .wait_time_seconds(whole_seconds(MAX_WAIT, MAX_WAIT))
             .visibility_timeout(whole_seconds(VISIBILITY, VISIBILITY));
         let limits = aws_sdk_sqs::Config::builder().timeout_config(timeouts(MAX_WAIT));
-        let got = request.customize().config_override(limits).send().await.map_err(|e| self.0.error(&e))?;
+        let sent = async { request.customize().config_override(limits).send().await.map_err(|e| self.0.error(&e)) };
+        let got = call("events.receive", sent).await?;
         let event =
             |m: &aws_sdk_sqs::types::Message| Some((m.body()?.to_owned(), Receipt(m.receipt_handle()?.to_owned())));
         Ok(got.messages().iter().filter_map(event).collect())
@@ -57,6 +59,6 @@ impl EventQueue {
     /// # Errors
     /// The queue cannot be reached.
     pub async fn delete(&self, receipts: &[Receipt]) -> Result<(), QueueError> {
-        self.0.delete(receipts).await
+        call("events.delete", self.0.delete(receipts)).await
     }
 }

@@ -9,6 +9,7 @@ use aws_sdk_sqs::types::{DeleteMessageBatchRequestEntry, MessageSystemAttributeN
 use serde::Deserialize;
 
 use super::{MAX_VISIBILITY, MAX_WAIT, client, from_sdk, timeouts, whole_seconds};
+use crate::fault::call;
 use crate::queue::{MAX_BATCH, MAX_NOTICE, QueueError, Receipt};
 
 /// A queue that buckets send their notices to.
@@ -89,7 +90,8 @@ impl Notices {
             .visibility_timeout(whole_seconds(visibility, MAX_VISIBILITY))
             .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount);
         let request = request.customize().config_override(aws_sdk_sqs::Config::builder().timeout_config(limits));
-        let got = request.send().await.map_err(|e| from_sdk(&self.name, &e))?;
+        let sent = async { request.send().await.map_err(|e| from_sdk(&self.name, &e)) };
+        let got = call("notices.receive", sent).await?;
         let read = |m: &aws_sdk_sqs::types::Message| {
             let count = m.attributes().and_then(|a| a.get(&MessageSystemAttributeName::ApproximateReceiveCount));
             Some(Notice {
@@ -111,8 +113,9 @@ impl Notices {
                 DeleteMessageBatchRequestEntry::builder().id(i.to_string()).receipt_handle(&r.0).build().ok()
             });
             let request = self.client.delete_message_batch().queue_url(&self.url);
-            let sent = request.set_entries(Some(entries.collect())).send().await;
-            sent.map_err(|e| from_sdk(&self.name, &e))?;
+            let request = request.set_entries(Some(entries.collect()));
+            let sent = async { request.send().await.map_err(|e| from_sdk(&self.name, &e)) };
+            call("notices.delete", sent).await?;
         }
         Ok(())
     }

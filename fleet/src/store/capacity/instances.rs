@@ -103,7 +103,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn note_instances(&self, pools: &[String], seen: &[SeenInstance]) -> Result<(), StoreError> {
         let ids: Vec<&str> = seen.iter().map(|i| i.id.as_str()).collect();
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         self.query(
             "insert into touchline.instances (id, region, pool, price_micros, slots)
              select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::int[])
@@ -178,7 +178,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn drain_instance(&self, id: &str, reason: DrainReason, only_idle: bool) -> Result<bool, StoreError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = self.begin().await?;
         let done = self
             .query(
                 "update touchline.instances set draining_at = now(), reason = $2,

@@ -168,7 +168,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn set_cap(&self, organisation: Uuid, cap_micros: Option<i64>) -> Result<bool, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let done = self
             .query("update touchline.organisations set cap_micros = $2, capped = null, capped_at = null where id = $1")
             .bind(organisation)

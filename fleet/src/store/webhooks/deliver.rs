@@ -10,7 +10,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::store::{Store, StoreError, seconds};
+use crate::store::{Store, StoreError, Transaction, seconds};
 
 /// For how long a dispatcher holds a delivery: several times what a try may take.
 const CLAIM: Duration = Duration::from_secs(60);
@@ -127,7 +127,7 @@ impl Store {
             Then::Again(after) => ("pending", seconds(after)),
             Then::GiveUp | Then::Gone => ("failed", 0.0),
         };
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let noted = self
             .query(
                 "update touchline.webhook_deliveries set state = $3, claimed_until = null, last_status = $4, last_error = $5,
@@ -166,7 +166,7 @@ impl Store {
         Ok(if disabled { Recorded::Disabled } else { Recorded::Noted })
     }
 
-    async fn has_failed_for_long(&self, tx: &mut sqlx::PgTransaction<'_>, webhook: Uuid) -> Result<bool, StoreError> {
+    async fn has_failed_for_long(&self, tx: &mut Transaction, webhook: Uuid) -> Result<bool, StoreError> {
         let row: Option<(bool,)> = self
             .query_as(
                 "select coalesce(failing_since <= now() - make_interval(secs => $2), false) from touchline.webhooks
@@ -179,12 +179,7 @@ impl Store {
         Ok(row.is_some_and(|(long,)| long))
     }
 
-    async fn disable_webhook(
-        &self,
-        tx: &mut sqlx::PgTransaction<'_>,
-        webhook: Uuid,
-        reason: &str,
-    ) -> Result<bool, StoreError> {
+    async fn disable_webhook(&self, tx: &mut Transaction, webhook: Uuid, reason: &str) -> Result<bool, StoreError> {
         let done = self
             .query(
                 "with hook as (

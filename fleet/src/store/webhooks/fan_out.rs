@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use super::PROGRESS;
 use crate::store::jobs::JobRow;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Transaction};
 
 /// Name of the fan-out among the readers of events.
 const READER: &str = "webhooks";
@@ -75,7 +75,7 @@ impl Store {
         if !self.has_unread_events().await? {
             return Ok(FannedOut::default());
         }
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let place: Option<(String, i64)> = self
             .query_as("select xid::text, id from touchline.event_readers where name = $1 for update skip locked")
             .bind(READER)
@@ -137,7 +137,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn fan_out_progress(&self, payload: impl Fn(&JobRow, u8) -> Value) -> Result<usize, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         let wanted: Vec<(Uuid, Uuid)> = self
             .query_as(
                 "select w.id, j.id from touchline.webhooks w join touchline.jobs j on j.organisation_id = w.organisation_id
@@ -161,11 +161,7 @@ impl Store {
         Ok(made)
     }
 
-    async fn jobs_of(
-        &self,
-        tx: &mut sqlx::PgTransaction<'_>,
-        ids: Vec<Uuid>,
-    ) -> Result<HashMap<Uuid, JobRow>, StoreError> {
+    async fn jobs_of(&self, tx: &mut Transaction, ids: Vec<Uuid>) -> Result<HashMap<Uuid, JobRow>, StoreError> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -177,7 +173,7 @@ impl Store {
         Ok(jobs.into_iter().map(|job| (job.id, job)).collect())
     }
 
-    async fn insert_deliveries(&self, tx: &mut sqlx::PgTransaction<'_>, batch: Batch) -> Result<usize, StoreError> {
+    async fn insert_deliveries(&self, tx: &mut Transaction, batch: Batch) -> Result<usize, StoreError> {
         if batch.ids.is_empty() {
             return Ok(0);
         }
