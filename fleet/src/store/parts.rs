@@ -5,12 +5,12 @@ use sqlx::{PgConnection, Row};
 use uuid::Uuid;
 
 use super::publication::Growth;
-use super::{Store, StoreError, signed, unsigned};
+use super::{Store, StoreError, Transaction, signed, unsigned};
 
 /// The right to list more of a part, held until it is dropped or used. While it is held, nothing of the job is withdrawn.
 #[derive(Debug)]
 pub struct PartLock {
-    tx: sqlx::PgTransaction<'static>,
+    tx: Transaction,
     store: Store,
     job: Uuid,
     first: u64,
@@ -32,7 +32,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn lock_part(&self, job: Uuid, generation: i32, first: u64) -> Result<Option<PartLock>, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Whoever withdraws segments takes this row for itself.
         let found = self
             .query(

@@ -124,7 +124,7 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn split_chunk(&self, job: Uuid, chunk: i32, attempt: i32) -> Result<Split, StoreError> {
-        let mut tx = self.pool.begin().await?;
+        let mut tx = self.begin().await?;
         // Jobs before chunks, as everybody who takes both. Whoever ends the job comes before, or sees the rest.
         let Some(row) = self
             .query("select plan, expected_frames from touchline.jobs where id = $1 and state = 'running' for update")
