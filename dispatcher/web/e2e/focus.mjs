@@ -52,6 +52,8 @@ await tell('focus', DESK, async (browser, facts) => {
   await clip(page, later);
 
   await page.getByRole('button', { name: 'Back to the beginning' }).click();
+  // The clip stopped the match.
+  await page.getByRole('button', { name: 'Play (K)' }).click();
   await plays(page, VIDEO, 1);
   check((await place()) < 30 && (await page.locator('.part').count()) === 0, `back leads to ${await place()} s`);
   await pointAt(0.802, page.mouse.click);

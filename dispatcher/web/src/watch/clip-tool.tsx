@@ -84,7 +84,10 @@ interface PointProps extends Props {
 function Point({ which, label, hint, points, setPoint, match }: PointProps) {
   const at = points.value[which];
   const isWrong = useSignal(false);
+  /** What is being typed: the page is drawn anew each second while the match is made. */
+  const draft = useSignal<string | null>(null);
   const change = (text: string) => {
+    draft.value = null;
     const parsed = text.trim() === '' ? null : parseClock(text);
     const other = points.value[which === 'start' ? 'end' : 'start'];
     const isOrdered = parsed === null || other === null || (which === 'start' ? parsed < other : parsed > other);
@@ -101,8 +104,9 @@ function Point({ which, label, hint, points, setPoint, match }: PointProps) {
           name={which}
           inputMode="decimal"
           placeholder="0:00.00"
-          value={at === null ? '' : clock(at, true)}
+          value={draft.value ?? (at === null ? '' : clock(at, true))}
           aria-invalid={isWrong.value}
+          onInput={(event) => (draft.value = event.currentTarget.value)}
           onChange={(event) => change(event.currentTarget.value)}
         />
       </label>
