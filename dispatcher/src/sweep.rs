@@ -45,6 +45,8 @@ pub struct Swept {
     pub uploads: u64,
     /// Deliveries of webhooks.
     pub deliveries: u64,
+    /// Tries at chunks of jobs that ended long ago.
+    pub attempts: u64,
     /// Events of no job.
     pub events: u64,
 }
@@ -71,13 +73,22 @@ pub async fn sweep_once(
         objects.delete(&all).await?;
         swept.objects += all.len() as u64;
     }
+    swept.attempts = store.delete_old_attempts(retention.rows, 50_000).await?;
     swept.events = store.delete_old_events(retention.rows, 10_000).await?;
     store.delete_old_workers(Duration::from_secs(24 * 3600)).await?;
     store.prune_capacity(retention.decisions).await?;
     swept.uploads = objects.abort_stale_uploads(retention.uploads).await?;
     swept.deliveries = store.delete_old_deliveries(retention.deliveries, 10_000).await?;
     if swept != Swept::default() {
-        tracing::info!(swept.jobs, swept.objects, swept.uploads, swept.deliveries, swept.events, "swept");
+        tracing::info!(
+            swept.jobs,
+            swept.attempts,
+            swept.objects,
+            swept.uploads,
+            swept.deliveries,
+            swept.events,
+            "swept"
+        );
     }
     Ok(swept)
 }

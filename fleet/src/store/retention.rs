@@ -29,6 +29,27 @@ impl Store {
             .await?)
     }
 
+    /// Deletes what is told of each try at the chunks of jobs that ended longer ago than `after`, once the bill of the
+    /// machine that it ran on is split. Gives how many.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_old_attempts(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
+        let done = self
+            .query(
+                "delete from touchline.attempts where (job_id, chunk, attempt) in (
+                    select a.job_id, a.chunk, a.attempt from touchline.attempts a join touchline.jobs j on j.id = a.job_id
+                    where j.finished_at < now() - make_interval(secs => $1) and not exists (
+                        select from touchline.instances i where i.id = a.instance and i.settled_at is null)
+                    limit $2)",
+            )
+            .bind(seconds(after))
+            .bind(i64::from(limit))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
     /// Deletes events that no job takes along (uploads that were completed), older than `after`. Gives how many.
     ///
     /// # Errors

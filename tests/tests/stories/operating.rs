@@ -239,5 +239,8 @@ async fn what_lost_attempts_left_is_swept_and_what_is_published_stays() {
     fleet.command(&["sweep", "--days", "0", "--orphan-hours", "24"]);
     assert!(fleet.store.job(other).await.is_err() && output.head(&left).await.unwrap().is_none());
     assert_eq!(fleet.store.job(job).await.unwrap().job_state(), JobState::Succeeded);
+    let tries: i64 =
+        sqlx::query_scalar("select count(*) from touchline.attempts").fetch_one(fleet.store.pool()).await.unwrap();
+    assert_eq!(tries, 0, "how it was made is told for as long as a receipt may change");
     assert_eq!(complaints(&fleet.dir.path().join("media").join(format!("{prefix}/master.m3u8"))), "", "it still plays");
 }
