@@ -168,7 +168,8 @@ impl Memory {
             (self.does(Deviation::CompleteWithoutCounting), self.does(Deviation::CompleteIgnoresLease));
         let Some(job) = self.jobs.get(&id.job) else { return Completed::LeaseLost };
         let open = job.chunks.get(&id.chunk).is_some_and(|c| !c.state.is_final());
-        if !job.is_held(id.chunk, id.attempt, id.worker) && !(unheld && open) {
+        let may = job.is_held(id.chunk, id.attempt, id.worker) || unheld && open;
+        if !may {
             return Completed::LeaseLost;
         }
         if let Some((names, first, end)) = &done.segments {
