@@ -262,6 +262,8 @@ impl Dispatcher {
 
     async fn files(&self, job: &Unswept) -> Result<Option<Vec<(String, String)>>, Unreachable> {
         let job = job.clone();
-        self.client.call(Server::Store, "files_of_ended", move |w| w.store.files_of_ended(&job)).await
+        let files = self.client.call(Server::Store, "files_of_ended", move |w| w.store.files_of_ended(&job)).await?;
+        self.client.stop_now_and_then(4).await;
+        Ok(files)
     }
 }

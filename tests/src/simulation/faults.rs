@@ -135,7 +135,7 @@ impl World {
     }
 
     /// Stops a process, every other time for longer than a lease lasts.
-    fn stop(&mut self, process: ProcessId) {
+    pub(crate) fn stop(&mut self, process: ProcessId) {
         let length =
             if self.random.bool() { self.random.i64(LEASE..LONGEST_STOP) } else { self.random.i64(200..LEASE) };
         self.say(|w| format!("{} is stopped for {length} ms", w.processes[process].name));

@@ -49,6 +49,19 @@ pub(crate) struct Client {
 }
 
 impl Client {
+    /// Stops the process at a place where that hurts, one time of so many while faults strike.
+    pub(crate) async fn stop_now_and_then(&self, of: u32) {
+        {
+            let mut world = self.sim.world();
+            if !world.weather.foul || world.random.u32(0..of) > 0 {
+                return;
+            }
+            world.stop(self.process);
+        }
+        // It goes on when it is woken, which waits for the stop's end.
+        self.sim.sleep(0).await;
+    }
+
     /// Calls a server, which does `op` at the moment when the call arrives.
     pub(crate) async fn call<T: Debug + Send + 'static>(
         &self,

@@ -25,7 +25,7 @@ use crate::fleet_stories::cloud;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// The metadata service of a spot machine (IMDSv2): it wants a token, and has a notice once `notice` is set.
-async fn metadata_service(notice: Arc<AtomicBool>) -> String {
+pub(crate) async fn metadata_service(notice: Arc<AtomicBool>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {

@@ -31,7 +31,7 @@ async fn fleet_with(webhooks: WebhooksConfig) -> Fleet {
     fleet
 }
 
-async fn webhook(fleet: &Fleet, organisation: Uuid, url: &str, events: &[&str]) -> WebhookRow {
+pub(crate) async fn webhook(fleet: &Fleet, organisation: Uuid, url: &str, events: &[&str]) -> WebhookRow {
     let tenant = fleet.store.tenant(organisation);
     let mut tx = tenant.begin().await.unwrap();
     let events = events.iter().map(|e| (*e).to_owned()).collect();

@@ -112,6 +112,8 @@ impl Dispatcher {
         if !self.write_growing(&subject, &mut guard.lock, &names, wanted, false).await? {
             return Ok(());
         }
+        // What was written is not noted yet.
+        self.client.stop_now_and_then(8).await;
         let lock = guard.lock.clone();
         let noted = self.client.call(Server::Store, "grown", move |w| w.store.grown(&lock, wanted, wanted * 6_000));
         noted.await?.map_err(|_| Fault::Later)
@@ -142,6 +144,10 @@ impl Dispatcher {
             w.store.lock_publication(job, generation, token)
         };
         let lock = self.client.call(Server::Store, "lock_publication", lock).await?;
+        if lock.is_some() {
+            // With the lock in its hands.
+            self.client.stop_now_and_then(16).await;
+        }
         Ok(lock.map(|lock| Guard { sim: self.client.sim.clone(), process: self.client.process, lock }))
     }
 

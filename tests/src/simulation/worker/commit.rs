@@ -43,6 +43,8 @@ impl<'a> Committer<'a> {
         let bytes = Bytes::from(format!("init of {rendition} {}", self.attempt.task.copies));
         let uri = keys::init(&bytes);
         put(service, id, &format!("{}{rendition}/{uri}", self.prefix), bytes).await?;
+        // The init segment is there, and nobody has recorded it.
+        service.client.stop_now_and_then(16).await;
         loop {
             let (name, uri) = (rendition.to_owned(), uri.clone());
             match again(service, id, "commit_init", move |w| w.store.commit_init(id, &name, &uri)).await? {
