@@ -5,6 +5,9 @@
 //! (what an engine may say) → [`output`] (what is committed) → [`publish`].
 //! A worker of a fleet is [`service`]: the same plan and engines, driven by jobs.
 
+// The service is one future of futures, over a hundred deep with the SDK's inside.
+#![recursion_limit = "256"]
+
 mod child;
 pub mod cli;
 pub mod commands;
