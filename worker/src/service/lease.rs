@@ -249,7 +249,7 @@ mod tests {
         leases.enter(kept, receipt(), SECOND);
         leases.enter(lost, receipt(), SECOND);
         let beats = leases.beats();
-        assert_eq!(leases.answered(&beats, &[kept], 30 * SECOND).len(), 1);
+        assert_eq!(leases.answered(&beats, &[Kept { id: kept, end: None }], 30 * SECOND).len(), 1);
         assert!(leases.holds(kept) && !leases.holds(lost));
         leases.expire(45 * SECOND, 75 * SECOND);
         assert!(leases.holds(kept));
