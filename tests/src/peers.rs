@@ -43,8 +43,8 @@ pub fn ffmpeg(clip: &Path, out: &Path, scaling: Scaling, threads: Option<usize>)
     command
 }
 
-/// GStreamer 1.22's pipeline for the job; `None` where `gst-launch-1.0` is missing. Not quite the same job: Debian's
-/// GStreamer has no CMAF sink, so the segments are MPEG-TS, there is no master playlist, and it scales bilinearly.
+/// `GStreamer` 1.22's pipeline for the job; `None` where `gst-launch-1.0` is missing. Not quite the same job: Debian's
+/// `GStreamer` has no CMAF sink, so the segments are MPEG-TS, there is no master playlist, and it scales bilinearly.
 #[must_use]
 pub fn gstreamer(clip: &Path, out: &Path) -> Option<Vec<String>> {
     installed("gst-launch-1.0")?;
