@@ -101,6 +101,7 @@ const FILES: &[(&str, Guard)] = &[
     ("worker/src/service/monitor.rs", COMES_IN),
     ("worker/src/source/file.rs", Point("source.read file", "worker/src/source.rs")),
     ("worker/src/source/http.rs", Point("source.read http", "worker/src/source.rs")),
+    ("worker/src/source/http/reach.rs", Point("source.read http", "worker/src/source.rs")),
     ("worker/src/source/s3.rs", Point("source.read s3", "worker/src/source.rs")),
     ("worker/src/trial.rs", KERNEL),
 ];
