@@ -76,6 +76,8 @@ pub struct Api {
     objects: Arc<dyn ObjectStore>,
     /// Where uploads go; opened when it is needed.
     uploads: OnceCell<Arc<dyn Uploads>>,
+    /// Uploads that are being completed.
+    completing: uploads::Turns,
     /// Pools and what they cost; read when it is needed.
     machines: OnceCell<Fleet>,
     config: Config,
@@ -112,6 +114,7 @@ impl Api {
         };
         Ok(Arc::new(Self {
             callers: Callers::new(store.clone(), tokens),
+            completing: uploads::Turns::default(),
             rates: Rates::new(config.api.requests_per_second),
             feed: events::Feed::new(store.clone(), config.api.event_listeners),
             webhooks: Guard::new(&config.webhooks).map_err(failed)?,

@@ -26,6 +26,8 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub(super) use complete::Turns;
 use uuid::Uuid;
 
 use self::receive::PartGrant;

@@ -1,6 +1,9 @@
 //! Completing an upload: the store makes the object, then one transaction makes the row complete, with its job, event and
 //! line in the audit log. Between the two the row says `completing`; whoever finds it so does both steps again.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use fleet::objects::{Completion, ObjectError};
 use fleet::store::Tenant;
 use fleet::store::uploads::{UploadRow, UploadState};
@@ -18,8 +21,36 @@ use super::{no_upload, not_open};
 /// Missing parts that an answer names.
 const NAMED: usize = 10;
 
+/// One at a time completes an upload here: who asks meanwhile gets the outcome. S3 bears several at once, other stores
+/// have been seen to show an object of no bytes then.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(Mutex<HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>>);
+
+impl Turns {
+    async fn take<T>(&self, id: Uuid, work: impl Future<Output = T>) -> T {
+        let turn = self.map().entry(id).or_default().clone();
+        let held = turn.lock().await;
+        let done = work.await;
+        drop(held);
+        // Its own and the map's: nobody waits.
+        let mut map = self.map();
+        if Arc::strong_count(&turn) == 2 {
+            map.remove(&id);
+        }
+        done
+    }
+
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Arc<tokio::sync::Mutex<()>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Completes an upload, or finds it complete.
 pub(super) async fn complete(api: &Api, caller: &Caller, id: Uuid) -> Result<UploadRow, Problem> {
+    api.completing.take(id, complete_alone(api, caller, id)).await
+}
+
+async fn complete_alone(api: &Api, caller: &Caller, id: Uuid) -> Result<UploadRow, Problem> {
     let uploads = api.uploads().await?;
     let tenant = api.tenant(caller);
     let mut tx = tenant.begin().await?;
@@ -118,6 +149,19 @@ async fn start(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn one_at_a_time_has_its_turn_and_the_last_leaves_nothing() {
+        let turns = Turns::default();
+        let (id, at_once) = (Uuid::now_v7(), std::sync::atomic::AtomicU32::new(0));
+        let work = || async {
+            assert_eq!(at_once.fetch_add(1, std::sync::atomic::Ordering::SeqCst), 0);
+            tokio::task::yield_now().await;
+            at_once.fetch_sub(1, std::sync::atomic::Ordering::SeqCst);
+        };
+        futures_util::future::join_all((0..6).map(|_| turns.take(id, work()))).await;
+        assert!(turns.map().is_empty());
+    }
 
     #[test]
     fn missing_parts_are_named_up_to_ten() {
