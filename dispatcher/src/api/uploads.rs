@@ -26,10 +26,9 @@ use time::OffsetDateTime;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
-
-pub(super) use complete::Turns;
 use uuid::Uuid;
 
+pub(super) use self::complete::Turns;
 use self::receive::PartGrant;
 use self::view::{PartAddress, PartAddresses, Upload, UploadStateName};
 use super::caller::Caller;
