@@ -30,7 +30,8 @@ async fn made_up_requests_meet_no_defect_and_every_answer_is_as_the_document_say
         .args(["--header", &format!("Authorization: Bearer {key}")])
         // Its stream does not end.
         .args(["--exclude-path", "/v1/events"])
-        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", "7", "--workers", "2"])
+        // One worker: Python 3.11 miscounts its recursion when two threads parse (python/cpython#106905).
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", EXAMPLES, "--seed", "7", "--workers", "1"])
         .args(["--checks", "not_a_server_error,status_code_conformance,content_type_conformance"])
         .args(["--checks", "response_headers_conformance,response_schema_conformance,missing_required_header"])
         .args(["--request-timeout", "20", "--no-color"])
