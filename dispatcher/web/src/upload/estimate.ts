@@ -13,15 +13,17 @@ export function look(file: File): Promise<{ duration_s?: number; height?: number
     const url = URL.createObjectURL(file);
     const end = () => {
       clearTimeout(timer);
-      URL.revokeObjectURL(url);
+      video.onloadedmetadata = video.onerror = null;
       const { duration, videoWidth, videoHeight } = video;
       const height = Math.min(videoWidth, videoHeight);
       resolve({
         ...(Number.isFinite(duration) && duration > 0 ? { duration_s: Math.min(duration, 28_800) } : {}),
         ...(height >= 16 ? { height: Math.min(height, 4320) } : {}),
       });
-      video.onloadedmetadata = video.onerror = null;
+      // The browser lets go of the file before its address ends: what it still reads would fail.
       video.removeAttribute('src');
+      video.load();
+      URL.revokeObjectURL(url);
     };
     const timer = setTimeout(end, PATIENCE_MS);
     video.onloadedmetadata = end;
