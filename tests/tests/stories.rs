@@ -30,6 +30,8 @@ mod fault_points;
 mod fleet_stories;
 #[path = "stories/focused.rs"]
 mod focused;
+#[path = "stories/gpu.rs"]
+mod gpu;
 #[path = "stories/guard.rs"]
 mod guard;
 #[path = "stories/hostile.rs"]

@@ -155,14 +155,13 @@ impl Engine {
         if plan.gpu_decode && self.gpu.is_none() {
             tracing::warn!("no GPU for decoding; going on without");
         }
-        let gpu = self.gpu.as_ref().filter(|_| plan.gpu_decode);
         let mut reader = match self.video.take() {
             Some((stream, reader)) if stream == plan.stream => reader,
             _ => Reader::open(&self.range, plan.stream, &[plan.stream], plan.indexed)?,
         };
         // Opening tries decoders too; what they say then is no damage.
         let errors_before = media::log::decoder_errors();
-        let mut report = video::encode(&mut reader, plan, task, gpu, &self.outbox)?;
+        let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &self.outbox)?;
         self.video = Some((plan.stream, reader));
         report.damaged = report.damaged.max(media::log::decoder_errors() - errors_before);
         Ok(report)

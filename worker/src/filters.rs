@@ -38,17 +38,17 @@ pub struct Wanted<'a> {
 /// larger one: sharper than scaling each from the source, and about 40 % cheaper.
 #[must_use]
 pub fn scaling(input: InputPicture<'_>, wanted: &Wanted<'_>) -> String {
-    let pixels_stay_on_gpu = wanted.turn == Turn::None && !wanted.to_sdr;
-    if input.on_gpu && pixels_stay_on_gpu {
-        return on_gpu(wanted, "");
+    let stays_on_gpu = wanted.turn == Turn::None && !wanted.to_sdr && !is_full_range(input, wanted);
+    if input.on_gpu && stays_on_gpu {
+        return on_gpu(input, wanted, "");
     }
     if input.on_gpu {
-        // No CUDA filter turns or tone-maps: bring the picture to memory, once.
+        // No CUDA filter turns, tone-maps or changes the range: bring the picture to memory, once.
         let download = format!("hwdownload,format={},", input.pixel_format);
         return in_memory(input, wanted, &download);
     }
-    if wanted.gpu_encoder && pixels_stay_on_gpu {
-        return on_gpu(wanted, "format=nv12,hwupload_cuda,");
+    if wanted.gpu_encoder && stays_on_gpu {
+        return on_gpu(input, wanted, "format=nv12,hwupload,");
     }
     in_memory(input, wanted, "")
 }
@@ -63,16 +63,23 @@ pub fn deinterlacing(on_gpu: bool) -> &'static str {
     }
 }
 
-fn on_gpu(wanted: &Wanted<'_>, before: &str) -> String {
+fn on_gpu(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> String {
     let finish = if wanted.gpu_encoder { "" } else { ",hwdownload,format=nv12,format=yuv420p" };
     cascade(wanted.sizes, |i, (w, h)| {
-        let before = if i == 0 { before } else { "" };
+        let (before, same_size) = if i == 0 { (before, (input.width, input.height) == (w, h)) } else { ("", false) };
         let algorithm = match wanted.scaler {
+            // A picture of the right size is copied, for it belongs to a decoder that has few (see `Decoder::open`).
+            _ if same_size => "nearest",
             Scaler::Lanczos => "lanczos",
             Scaler::Bicubic => "bicubic",
         };
-        (format!("{before}scale_cuda=w={w}:h={h}:interp_algo={algorithm}:format=nv12"), finish.to_owned())
+        let scale = format!("scale_cuda=w={w}:h={h}:interp_algo={algorithm}:format=nv12:passthrough=0");
+        (format!("{before}{scale}"), finish.to_owned())
     })
+}
+
+fn is_full_range(input: InputPicture<'_>, wanted: &Wanted<'_>) -> bool {
+    wanted.colour[0] == 2 || input.pixel_format.starts_with("yuvj")
 }
 
 fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> String {
@@ -80,7 +87,7 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
         Scaler::Lanczos => "f=lanczos",
         Scaler::Bicubic => "f=bicubic:param_a=0:param_b=0.6",
     };
-    let full_range = wanted.colour[0] == 2 || input.pixel_format.starts_with("yuvj");
+    let full_range = is_full_range(input, wanted);
     let is_rgb = wanted.colour[1] == 0 && (input.pixel_format.contains("rgb") || input.pixel_format.starts_with("gbr"));
     let deep = ["10", "12", "14", "16"].iter().any(|bits| input.pixel_format.contains(bits));
     cascade(wanted.sizes, |i, (w, h)| {
@@ -201,7 +208,25 @@ mod tests {
     fn nvdec_to_nvenc_never_leaves_the_gpu() {
         let text = scaling(picture(true, "nv12"), &Wanted { gpu_encoder: true, ..wanted() });
         assert!(!text.contains("hwdownload") && !text.contains("zscale"), "{text}");
-        assert!(text.starts_with("[in]scale_cuda=w=1920:h=1080"), "{text}");
+        assert!(text.starts_with("[in]scale_cuda=w=1920:h=1080:interp_algo=nearest"), "{text}");
+    }
+
+    #[test]
+    fn the_encoder_holds_copies_of_what_nvdec_decoded() {
+        let text = scaling(picture(true, "nv12"), &Wanted { gpu_encoder: true, ..wanted() });
+        assert_eq!(text.matches("passthrough=0").count(), 2, "{text}");
+    }
+
+    #[test]
+    fn full_range_leaves_the_gpu_to_become_limited_range() {
+        for gpu_encoder in [true, false] {
+            let wanted = Wanted { colour: [2, 1, 1, 1], gpu_encoder, ..wanted() };
+            let text = scaling(picture(true, "nv12"), &wanted);
+            assert!(text.starts_with("[in]hwdownload,format=nv12,zscale=w=1920:h=1080"), "{text}");
+            assert!(text.contains("rin=full:r=limited") && !text.contains("cuda"), "{text}");
+            let text = scaling(picture(false, "yuvj420p"), &wanted);
+            assert!(!text.contains("cuda") && !text.contains("hwupload"), "{text}");
+        }
     }
 
     #[test]
@@ -214,7 +239,7 @@ mod tests {
     #[test]
     fn software_decoded_pictures_go_up_to_the_gpu_once_for_nvenc() {
         let text = scaling(picture(false, "yuv422p10le"), &Wanted { gpu_encoder: true, ..wanted() });
-        assert!(text.starts_with("[in]format=nv12,hwupload_cuda,scale_cuda"), "{text}");
+        assert!(text.starts_with("[in]format=nv12,hwupload,scale_cuda"), "{text}");
     }
 
     #[test]

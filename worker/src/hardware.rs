@@ -100,10 +100,13 @@ pub(crate) async fn choose(engines: Engines, choice: EncoderChoice) -> Result<Ch
     }
     let mut notes = Vec::new();
     let name = gpu.as_ref().map_or("the GPU", |g| g.name.as_str());
-    if !nvenc && tried.cuda {
-        notes.push(format!("{name} decodes and scales; it has no usable NVENC, so x264 encodes"));
-    } else if !tried.cuda {
-        notes.push(format!("the GPU is not used: {}", tried.reasons.join("; ")));
+    let reasons = tried.reasons.join("; ");
+    match (tried.cuda, nvenc) {
+        (true, true) => {}
+        (true, false) if tried.h264_nvenc => notes.push(format!("{name} decodes and scales; x264 encodes, as asked")),
+        (true, false) => notes.push(format!("{name} decodes and scales; it has no usable NVENC, so x264 encodes")),
+        (false, true) => notes.push(format!("{name} encodes; it does not decode and scale: {reasons}")),
+        (false, false) => notes.push(format!("the GPU is not used: {reasons}")),
     }
     Ok(Chosen {
         machine: Machine {

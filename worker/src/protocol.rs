@@ -208,11 +208,11 @@ impl StageSeconds {
 /// What hardware answered when it was tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
-    /// A CUDA device opened: NVDEC and `scale_cuda` can be used.
+    /// NVDEC decoded frames, and CUDA filters deinterlaced and scaled them.
     pub cuda: bool,
-    /// `h264_nvenc` encoded frames.
+    /// `h264_nvenc` encoded frames on the GPU.
     pub h264_nvenc: bool,
-    /// `hevc_nvenc` encoded frames.
+    /// `hevc_nvenc` encoded frames on the GPU.
     pub hevc_nvenc: bool,
     /// Why not, in FFmpeg's words.
     pub reasons: Vec<String>,

@@ -11,6 +11,11 @@ use crate::{Frame, Packet};
 /// Largest picture that is decoded, in pixels: 8K.
 pub const MAX_PIXELS: u32 = 7680 * 4320;
 
+/// Pictures of a GPU decoder that may be held outside of it: three in a deinterlacer or two whose time on screen is not
+/// known yet, and those on their way. NVDEC has no more than 32 for everything, references and reordering included, and
+/// does not open when asked for more (libavcodec/nvdec.c); so whoever keeps pictures longer keeps copies.
+const HELD_GPU_PICTURES: i32 = 6;
+
 /// A video or audio decoder.
 #[derive(Debug)]
 pub struct Decoder {
@@ -21,8 +26,8 @@ pub struct Decoder {
 unsafe impl Send for Decoder {}
 
 impl Decoder {
-    /// Opens a decoder for a stream. `threads` is 1 for one slot of many; with a GPU, pictures of codecs that it
-    /// decodes stay there, and the others come in memory.
+    /// Opens a decoder for a stream. `threads` is 1 for one slot of many; with a GPU, pictures that it can decode stay
+    /// there, and the others come in memory.
     ///
     /// # Errors
     /// No decoder for the codec, or it refuses the stream's headers.
@@ -48,8 +53,7 @@ impl Decoder {
             if let Some(gpu) = gpu {
                 (*context).hw_device_ctx = gpu.reference();
                 (*context).get_format = Some(prefer_cuda);
-                // Room for lookahead, B-frames and queues of every encoder that holds pictures of this decoder.
-                (*context).extra_hw_frames = 40;
+                (*context).extra_hw_frames = HELD_GPU_PICTURES;
             }
             let mut options = Dictionary::new(&[("codec_whitelist", CODECS)])?;
             check(op, ffi::avcodec_open2(context, codec, options.as_mut()))?;
@@ -121,26 +125,26 @@ impl Drop for Decoder {
     }
 }
 
-/// Takes the GPU when it offers itself, else the first format in memory.
+/// Takes the GPU when it offers itself for pictures of a kind that every GPU decodes (4:2:0), else the first format in
+/// memory. To try the others would cost log lines that count as damage.
 unsafe extern "C" fn prefer_cuda(
     _context: *mut ffi::AVCodecContext,
     mut formats: *const ffi::AVPixelFormat,
 ) -> ffi::AVPixelFormat {
+    let (mut cuda, mut halved) = (false, false);
     let mut in_memory = ffi::AVPixelFormat::AV_PIX_FMT_NONE;
     // SAFETY: FFmpeg passes a list that ends with AV_PIX_FMT_NONE; descriptors are static.
     unsafe {
         while *formats != ffi::AVPixelFormat::AV_PIX_FMT_NONE {
-            if *formats == ffi::AVPixelFormat::AV_PIX_FMT_CUDA {
-                return *formats;
-            }
-            let descriptor = ffi::av_pix_fmt_desc_get(*formats);
-            let hardware =
-                !descriptor.is_null() && (*descriptor).flags & u64::from(ffi::AV_PIX_FMT_FLAG_HWACCEL as u32) != 0;
+            cuda |= *formats == ffi::AVPixelFormat::AV_PIX_FMT_CUDA;
+            let descriptor = ffi::av_pix_fmt_desc_get(*formats).as_ref();
+            let hardware = descriptor.is_some_and(|d| d.flags & u64::from(ffi::AV_PIX_FMT_FLAG_HWACCEL as u32) != 0);
             if in_memory == ffi::AVPixelFormat::AV_PIX_FMT_NONE && !hardware {
                 in_memory = *formats;
+                halved = descriptor.is_some_and(|d| (d.log2_chroma_w, d.log2_chroma_h) == (1, 1));
             }
             formats = formats.add(1);
         }
     }
-    in_memory
+    if cuda && halved { ffi::AVPixelFormat::AV_PIX_FMT_CUDA } else { in_memory }
 }

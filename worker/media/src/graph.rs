@@ -3,7 +3,7 @@
 use ffmpeg_next::ffi;
 
 use crate::decode::SoundFormat;
-use crate::device::GpuFrames;
+use crate::device::{CudaDevice, GpuFrames};
 use crate::error::{Error, Received, Result, c_string, check, no_memory, received};
 use crate::{Frame, Rational};
 
@@ -19,14 +19,20 @@ pub struct Graph {
 unsafe impl Send for Graph {}
 
 impl Graph {
-    /// A graph for pictures shaped like `like`, whose times are in `time_base`.
+    /// A graph for pictures shaped like `like`, whose times are in `time_base`; `hwupload` in it goes to `gpu`.
     ///
     /// # Errors
     /// The description does not parse, or its filters do not agree on formats.
-    pub fn video(like: &Frame, time_base: Rational, description: &str, outputs: usize) -> Result<Self> {
+    pub fn video(
+        like: &Frame,
+        time_base: Rational,
+        description: &str,
+        outputs: usize,
+        gpu: Option<&CudaDevice>,
+    ) -> Result<Self> {
         let raw = like.raw();
         let format = raw.format;
-        Self::build("buffer", "buffersink", description, outputs, |source| {
+        Self::build("buffer", "buffersink", description, outputs, gpu, |source| {
             // SAFETY: the parameters are allocated by FFmpeg, filled with plain values and a borrowed reference that
             // the call copies, and freed here.
             unsafe {
@@ -62,7 +68,7 @@ impl Graph {
                 time_base.num, time_base.den, format.rate, format.format, layout
             ),
         )?;
-        Self::build("abuffer", "abuffersink", description, 1, |source| {
+        Self::build("abuffer", "abuffersink", description, 1, None, |source| {
             // SAFETY: the filter is allocated and not yet initialised; the text is valid for the call.
             check("build filter graph", unsafe { ffi::avfilter_init_str(source, arguments.as_ptr()) }).map(drop)
         })
@@ -98,6 +104,7 @@ impl Graph {
         sink_filter: &str,
         description: &str,
         outputs: usize,
+        gpu: Option<&CudaDevice>,
         init_source: impl FnOnce(*mut ffi::AVFilterContext) -> Result<()>,
     ) -> Result<Self> {
         let op = "build filter graph";
@@ -149,6 +156,12 @@ impl Graph {
             );
             let describe = |e: Error| Error::with(op, e.code, description);
             check(op, code).map_err(describe)?;
+            if let Some(gpu) = gpu {
+                // As FFmpeg's own command does it; each filter owns its reference.
+                for filter in std::slice::from_raw_parts((*pointer).filters, (*pointer).nb_filters as usize) {
+                    (**filter).hw_device_ctx = gpu.reference();
+                }
+            }
             check(op, ffi::avfilter_graph_config(pointer, std::ptr::null_mut())).map_err(describe)?;
             Ok(graph)
         }
@@ -253,7 +266,7 @@ mod tests {
     fn a_cascade_gives_every_size_for_every_picture() {
         let source = picture();
         let description = "[in]zscale=w=160:h=90:f=lanczos,split[out0][c0];[c0]zscale=w=80:h=46:f=lanczos[out1]";
-        let mut graph = Graph::video(&source, Rational::new(1, 1000), description, 2).unwrap();
+        let mut graph = Graph::video(&source, Rational::new(1, 1000), description, 2, None).unwrap();
         for _ in 0..3 {
             graph.push(&source).unwrap();
             for (index, size) in [(160, 90), (80, 46)].into_iter().enumerate() {
@@ -266,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_bad_description_is_an_error_that_shows_it() {
-        let error = Graph::video(&picture(), Rational::new(1, 25), "[in]no_such_filter[out0]", 1).unwrap_err();
+        let error = Graph::video(&picture(), Rational::new(1, 25), "[in]no_such_filter[out0]", 1, None).unwrap_err();
         assert!(error.to_string().contains("no_such_filter"), "{error}");
     }
 }

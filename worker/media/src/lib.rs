@@ -45,7 +45,7 @@ pub struct Rational {
 impl Rational {
     /// `num/den`.
     #[must_use]
-    pub fn new(num: i32, den: i32) -> Self {
+    pub const fn new(num: i32, den: i32) -> Self {
         Self { num, den }
     }
 

@@ -86,6 +86,8 @@ impl Engines {
             .args(self.gpu.then_some("--gpu"))
             .env_clear()
             .envs(ENVIRONMENT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
+            // An engine may not write a file, so the driver need not try to keep what it compiles.
+            .env("CUDA_CACHE_DISABLE", "1")
             .stdin(Stdio::from(OwnedFd::from(source_theirs)))
             .stdout(Stdio::from(OwnedFd::from(control_theirs)))
             .stderr(Stdio::piped())

@@ -1,47 +1,121 @@
-//! Starts the GPU before the lock, and tries it under the lock by using it: encoding a few frames. Runs in an engine
-//! process, because a broken driver can hang or crash, and because what counts is what works under the lock.
+//! Starts the GPU before the lock, and tries it under the lock by using it as a job would: decoding, deinterlacing, scaling
+//! and encoding a few frames. Runs in an engine process, because a broken driver can hang or crash, and because what counts
+//! is what works under the lock.
 
+use fleet::ladder::Scaler;
+use media::decode::Decoder;
+use media::demux::StreamParameters;
 use media::device::CudaDevice;
 use media::encode::{Encoder, VideoSettings};
 use media::graph::Graph;
-use media::{Rational, Received};
+use media::{Frame, Packet, Rational, Received};
 
+use super::EngineError;
+use crate::facts::Turn;
+use crate::filters::{self, InputPicture, Wanted};
 use crate::protocol::Hardware;
+
+/// Size of the frames; small, but not below what NVDEC and NVENC take.
+const SIZE: (u32, u32) = (640, 360);
+/// Frames of each try: enough for what keeps some of them back.
+const FRAMES: i64 = 5;
+/// Times count in milliseconds where only their order matters.
+const TICK: Rational = Rational::new(1, 1000);
 
 /// Opens the GPU and has its driver do once what it will do later, so that files it opens only then are open; `None`
 /// without a usable one, for which the log has the reason.
 pub(crate) fn warm() -> Option<CudaDevice> {
     media::process::keep_gpu_libraries();
     let device = CudaDevice::open(0).inspect_err(|error| tracing::warn!(%error, "the GPU does not open")).ok()?;
-    for name in ["h264_nvenc", "hevc_nvenc"] {
-        if let Err(error) = encode_some(name) {
-            tracing::info!(%error, name, "does not encode here");
-        }
+    for reason in try_out(Some(&device)).reasons {
+        tracing::info!("does not work here: {reason}");
     }
     Some(device)
 }
 
 /// What works, and why the rest does not.
 pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
-    let mut hardware = Hardware { cuda: device.is_some(), ..Hardware::default() };
-    if device.is_none() {
+    let mut hardware = Hardware::default();
+    let Some(device) = device else {
         hardware.reasons.push("no GPU opens; the engine's log says why".to_owned());
         return hardware;
-    }
-    for (name, works) in [("h264_nvenc", &mut hardware.h264_nvenc), ("hevc_nvenc", &mut hardware.hevc_nvenc)] {
-        match encode_some(name) {
+    };
+    let tries: [(&str, &mut bool, fn(&str, &CudaDevice) -> Result<(), EngineError>); 3] = [
+        ("NVDEC", &mut hardware.cuda, decode_some),
+        ("h264_nvenc", &mut hardware.h264_nvenc, encode_some),
+        ("hevc_nvenc", &mut hardware.hevc_nvenc, encode_some),
+    ];
+    for (name, works, attempt) in tries {
+        match attempt(name, device) {
             Ok(()) => *works = true,
-            Err(error) => hardware.reasons.push(format!("{name}: {error}")),
+            Err(error) => hardware.reasons.push(format!("{name}: {}", error.message)),
         }
     }
     hardware
 }
 
-fn encode_some(name: &str) -> media::Result<()> {
-    let settings = VideoSettings {
-        encoder: name.to_owned(),
-        width: 640,
-        height: 360,
+/// Encodes pictures that lie on the GPU.
+fn encode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
+    let pictures = pictures()?;
+    let mut upload = graph(&pictures[0], "[in]format=nv12,hwupload[out0]", 1, Some(device))?;
+    let uploaded = through(&mut upload, &pictures)?;
+    let mut encoder = Encoder::video(&settings(name, "p4"), upload.gpu_frames(0).as_ref()).map_err(internal)?;
+    let packets = encode(&mut encoder, &uploaded)?;
+    if packets.is_empty() { Err(EngineError::internal("no packet came out")) } else { Ok(()) }
+}
+
+/// Decodes pictures on the GPU, deinterlaces and scales them there, and takes them to memory.
+fn decode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
+    let mut encoder = Encoder::video(&settings("libx264", "ultrafast"), None).map_err(internal)?;
+    let parameters = StreamParameters::of_encoder(&encoder).map_err(internal)?;
+    let packets = encode(&mut encoder, &pictures()?)?;
+    let mut decoder = Decoder::open(&parameters, 1, Some(device)).map_err(internal)?;
+    let mut decoded = Vec::new();
+    for packet in packets.iter().map(Some).chain([None]) {
+        match packet {
+            Some(packet) => decoder.send(packet),
+            None => decoder.send_end(),
+        }
+        .map_err(internal)?;
+        while let Received::Item(frame) = decoder.receive().map_err(internal)? {
+            decoded.push(frame);
+        }
+    }
+    let Some(first) = decoded.first().filter(|_| decoded.iter().all(Frame::is_on_gpu)) else {
+        return Err(EngineError::internal(format!("{name} does not take H.264; the engine's log says why")));
+    };
+    let mut deinterlacer = graph(first, filters::deinterlacing(true), 1, None)?;
+    let frames = through(&mut deinterlacer, &decoded)?;
+    let sizes = [SIZE, (SIZE.0 / 2, SIZE.1 / 2)];
+    let format = frames[0].pixel_format();
+    let input = InputPicture { on_gpu: true, width: SIZE.0, height: SIZE.1, pixel_format: &format };
+    let wanted = Wanted {
+        sizes: &sizes,
+        turn: Turn::None,
+        scaler: Scaler::Lanczos,
+        colour: [1, 1, 1, 1],
+        to_sdr: false,
+        gpu_encoder: false,
+    };
+    let mut scaler = graph(&frames[0], &filters::scaling(input, &wanted), sizes.len(), None)?;
+    scaler.push(&frames[0]).map_err(internal)?;
+    for (index, (width, height)) in sizes.into_iter().enumerate() {
+        let Received::Item(frame) = scaler.pull(index).map_err(internal)? else {
+            return Err(EngineError::internal("the scaler kept a frame"));
+        };
+        let shape = frame.shape();
+        if frame.is_on_gpu() || (shape.width.cast_unsigned(), shape.height.cast_unsigned()) != (width, height) {
+            return Err(EngineError::internal("a scaled picture did not come to memory"));
+        }
+    }
+    Ok(())
+}
+
+fn settings(encoder: &str, preset: &str) -> VideoSettings {
+    VideoSettings {
+        encoder: encoder.to_owned(),
+        width: SIZE.0.cast_signed(),
+        height: SIZE.1.cast_signed(),
         rate: Rational::new(25, 1),
         pixel_format: "yuv420p".to_owned(),
         bit_rate: 500_000,
@@ -49,17 +123,55 @@ fn encode_some(name: &str) -> media::Result<()> {
         buffer_bits: 1_000_000,
         gop: 50,
         colour: [1, 1, 1, 1],
-        options: vec![("preset".to_owned(), "p4".to_owned())],
-    };
-    let mut encoder = Encoder::video(&settings, None)?;
-    let mut picture = Graph::generate("color=c=gray:s=640x360:r=25,format=yuv420p")?;
-    for number in 0..5 {
-        let Received::Item(mut frame) = picture.pull(0)? else { break };
-        frame.set_pts(number);
-        encoder.send(&frame)?;
-        while let Received::Item(_) = encoder.receive()? {}
+        options: vec![("preset".to_owned(), preset.to_owned())],
     }
-    encoder.send_end()?;
-    while let Received::Item(_) = encoder.receive()? {}
-    Ok(())
+}
+
+fn pictures() -> Result<Vec<Frame>, EngineError> {
+    let (width, height) = SIZE;
+    let mut film = Graph::generate(&format!("testsrc2=s={width}x{height}:r=25,format=yuv420p")).map_err(internal)?;
+    let mut frame = |number| match film.pull(0).map_err(internal)? {
+        Received::Item(mut frame) => {
+            frame.set_pts(number);
+            Ok(frame)
+        }
+        Received::NeedInput | Received::End => Err(EngineError::internal("the film has no frames")),
+    };
+    (0..FRAMES).map(&mut frame).collect()
+}
+
+fn graph(like: &Frame, text: &str, outputs: usize, device: Option<&CudaDevice>) -> Result<Graph, EngineError> {
+    Graph::video(like, TICK, text, outputs, device).map_err(internal)
+}
+
+/// All frames that come out of a graph with one output; at least one.
+fn through(graph: &mut Graph, frames: &[Frame]) -> Result<Vec<Frame>, EngineError> {
+    for frame in frames {
+        graph.push(frame).map_err(internal)?;
+    }
+    graph.push_end().map_err(internal)?;
+    let mut made = Vec::new();
+    while let Received::Item(frame) = graph.pull(0).map_err(internal)? {
+        made.push(frame);
+    }
+    if made.is_empty() { Err(EngineError::internal("no picture came out of a filter")) } else { Ok(made) }
+}
+
+fn encode(encoder: &mut Encoder, frames: &[Frame]) -> Result<Vec<Packet>, EngineError> {
+    let mut packets = Vec::new();
+    for frame in frames.iter().map(Some).chain([None]) {
+        match frame {
+            Some(frame) => encoder.send(frame),
+            None => encoder.send_end(),
+        }
+        .map_err(internal)?;
+        while let Received::Item(packet) = encoder.receive().map_err(internal)? {
+            packets.push(packet);
+        }
+    }
+    Ok(packets)
+}
+
+fn internal(error: media::Error) -> EngineError {
+    EngineError::internal(error)
 }

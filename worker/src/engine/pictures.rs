@@ -174,7 +174,7 @@ impl<'a> Pictures<'a> {
             Some(existing) => existing,
             None => {
                 let description = filters::deinterlacing(frame.is_on_gpu());
-                let graph = Graph::video(&frame, self.tick, description, 1).map_err(EngineError::internal)?;
+                let graph = Graph::video(&frame, self.tick, description, 1, None).map_err(EngineError::internal)?;
                 (shape, graph)
             }
         };

@@ -51,9 +51,6 @@ pub(crate) fn lock(layers: Layers, gpu: bool, warm: impl FnOnce()) -> Result<Con
         files: if gpu { 512 } else { 16 },
     };
     process::limit(&limits).map_err(SandboxError::Limits)?;
-    if layers != Layers::None {
-        process::hide_and_die_with_parent().map_err(SandboxError::Limits)?;
-    }
     if gpu {
         // Threads of the driver start now and keep this first, wider lock: from them, too, no file of a user, no
         // secret of another process's owner and no network can be reached.
@@ -62,6 +59,10 @@ pub(crate) fn lock(layers: Layers, gpu: bool, warm: impl FnOnce()) -> Result<Con
             restrict(&folders, AccessFs::from_read(RIGHTS), &driver_files())?;
         }
         warm();
+    }
+    if layers != Layers::None {
+        // After the driver's start, which looks at /proc/self: what a hidden process has there is root's.
+        process::hide_and_die_with_parent().map_err(SandboxError::Limits)?;
     }
     let landlock_abi = if layers.landlock() {
         let files = if gpu { driver_files() } else { Vec::new() };

@@ -24,7 +24,7 @@ use crate::protocol::{Event, StageSeconds, TaskReport, VideoTask};
 /// Output frames between two progress messages.
 const PROGRESS_EVERY: u64 = 12;
 
-/// Makes one run of segments.
+/// Makes one run of segments, on `gpu` as far as the plan says so.
 pub(crate) fn encode(
     reader: &mut Reader,
     plan: &VideoPlan,
@@ -53,13 +53,14 @@ pub(crate) fn encode(
         outbox,
         first,
         threads: task.threads > 1,
+        gpu,
         lanes: Vec::new(),
         scaler: None,
         thumbnailer: None,
         seconds: StageSeconds::default(),
         made: 0,
     };
-    let mut pictures = Pictures::open(plan, &parameters, gpu)?;
+    let mut pictures = Pictures::open(plan, &parameters, gpu.filter(|_| plan.gpu_decode))?;
     let mut selector = Selector::new(clock, plan.rate, first, end);
     let mut source_end_time = None;
     let at_end = pictures.run(
@@ -106,6 +107,7 @@ struct Output<'a> {
     outbox: &'a Outbox,
     first: u64,
     threads: bool,
+    gpu: Option<&'a CudaDevice>,
     lanes: Vec<Lane>,
     scaler: Option<(PictureShape, Graph)>,
     thumbnailer: Option<(PictureShape, Graph)>,
@@ -176,7 +178,7 @@ impl Output<'_> {
             let description = filters::scaling(input, &wanted);
             tracing::debug!(description, "scaling graph");
             // Times do not matter to scaling; frames are numbered when they are encoded.
-            let graph = Graph::video(picture, Rational::new(1, 1000), &description, sizes.len())
+            let graph = Graph::video(picture, Rational::new(1, 1000), &description, sizes.len(), self.gpu)
                 .map_err(EngineError::internal)?;
             self.scaler = Some((shape, graph));
         }
@@ -232,7 +234,8 @@ pub(super) fn to_rgb(
     let shape = picture.shape();
     if cache.as_ref().is_none_or(|(s, _)| *s != shape) {
         let description = format!("[in]{filter},format=rgb24[out0]");
-        let graph = Graph::video(picture, Rational::new(1, 1000), &description, 1).map_err(EngineError::internal)?;
+        let graph =
+            Graph::video(picture, Rational::new(1, 1000), &description, 1, None).map_err(EngineError::internal)?;
         *cache = Some((shape, graph));
     }
     let (_, graph) = cache.as_mut().ok_or_else(|| EngineError::internal("no thumbnail graph"))?;
