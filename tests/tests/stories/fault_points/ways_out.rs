@@ -43,6 +43,7 @@ const COMES_IN: Guard = Guard::None("what others ask of this process; it answers
 const ENGINE: Guard = Guard::None("within an engine; its parent's ends of the sockets have the points");
 const START: Guard = Guard::None("setting up local mode; what fails ends the dispatcher before it serves");
 const KERNEL: Guard = Guard::None("asks the kernel about itself");
+const WITHIN: Guard = Guard::None("looks a name up within a call that passes `webhook.send` or `source.read http`");
 const PERSON: Guard = Guard::None("a command that a person waits for, on that person's machine");
 
 const FILES: &[(&str, Guard)] = &[
@@ -72,6 +73,7 @@ const FILES: &[(&str, Guard)] = &[
     ("fleet/src/config/capacity.rs", NOT_WRITTEN),
     ("fleet/src/conformance/load.rs", PERSON),
     ("fleet/src/fault/rules.rs", Guard::None("the points themselves")),
+    ("fleet/src/internet.rs", WITHIN),
     ("fleet/src/objects/folder.rs", Objects),
     ("fleet/src/objects/folder/uploads.rs", Objects),
     ("fleet/src/objects/s3.rs", Objects),
