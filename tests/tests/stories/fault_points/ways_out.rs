@@ -49,10 +49,11 @@ const PERSON: Guard = Guard::None("a command that a person waits for, on that pe
 const FILES: &[(&str, Guard)] = &[
     ("dispatcher/src/api.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
     ("dispatcher/src/api/jwt.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
-    ("dispatcher/src/commands.rs", COMES_IN),
     ("dispatcher/src/commands/access.rs", PERSON),
     ("dispatcher/src/commands/money.rs", PERSON),
+    ("dispatcher/src/commands/serve.rs", COMES_IN),
     ("dispatcher/src/commands/simulate.rs", PERSON),
+    ("dispatcher/src/commands/submit.rs", PERSON),
     ("dispatcher/src/http.rs", COMES_IN),
     ("dispatcher/src/local.rs", START),
     ("dispatcher/src/local/credentials.rs", START),
