@@ -197,10 +197,10 @@ pub enum Verb {
     /// Delete what is kept no longer: rows, objects of lost attempts, unfinished uploads
     Sweep {
         /// Jobs that ended without success longer ago than this many days
-        #[arg(long, default_value_t = 30.0)]
+        #[arg(long, default_value_t = 30.0, value_parser = days)]
         days: f64,
         /// Objects that lost attempts left, of jobs that ended longer ago than this many hours
-        #[arg(long, default_value_t = 24.0)]
+        #[arg(long, default_value_t = 24.0, value_parser = hours)]
         orphan_hours: f64,
     },
 }
@@ -296,13 +296,13 @@ pub struct LocalArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub slots: Option<u32>,
     /// Seconds without work after which workers end
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", value_parser = seconds)]
     pub idle: f64,
     /// End when there has been no work for this many seconds
-    #[arg(long, value_name = "SECONDS")]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     pub exit_after: Option<f64>,
     /// Seconds between heartbeats; a lost worker is noticed after four and a half
-    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", hide = true)]
+    #[arg(long, default_value_t = 2.0, value_name = "SECONDS", hide = true, value_parser = heartbeat)]
     pub heartbeat: f64,
 }
 
@@ -328,7 +328,7 @@ pub struct SubmitArgs {
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=1000))]
     pub weight: i32,
     /// Minutes from now by which it should be ready
-    #[arg(long, value_name = "MINUTES")]
+    #[arg(long, value_name = "MINUTES", value_parser = within_a_year)]
     pub ready_in: Option<f64>,
     /// Region; by default that of the source's bucket
     #[arg(long)]
@@ -399,6 +399,28 @@ pub struct UploadArgs {
 fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|n| (low..=high).contains(n));
     number.ok_or_else(|| format!("give a number from {low} to {high}"))
+}
+
+fn days(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 36_500.0)
+}
+
+fn hours(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 876_000.0)
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 604_800.0)
+}
+
+/// A lease is four and a half heartbeats, and `timing.lease` at most an hour.
+fn heartbeat(text: &str) -> Result<f64, String> {
+    number(text, 0.1, 800.0)
+}
+
+/// Minutes.
+fn within_a_year(text: &str) -> Result<f64, String> {
+    number(text, 0.0, 525_600.0)
 }
 
 fn minutes(text: &str) -> Result<f64, String> {

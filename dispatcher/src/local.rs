@@ -206,12 +206,8 @@ async fn operate(
     mut stop: watch::Receiver<bool>,
 ) -> Result<(), LocalError> {
     prepare_database(postgres).await?;
-    let machine = ProcessesConfig {
-        region: REGION.to_owned(),
-        workers: args.workers,
-        slots: args.slots,
-        idle_s: if args.idle.is_finite() { args.idle.max(0.0) } else { 30.0 },
-    };
+    let machine =
+        ProcessesConfig { region: REGION.to_owned(), workers: args.workers, slots: args.slots, idle_s: args.idle };
     let config = Config {
         output: dir.join("media").display().to_string(),
         database: DatabaseConfig { url: Some(postgres.fleet.clone()), ..DatabaseConfig::default() },

@@ -1,8 +1,15 @@
 //! Which addresses are on the public Internet. Whoever names an address to us must not reach through us what only we can
 //! reach: other machines of our network, the metadata service of a cloud.
+//!
+//! A URL is checked before it is asked for ([`Reach::permits_host`]), and its name's addresses at the moment of connecting
+//! ([`look_up`], then [`Reach::only_permitted`]). What is left of them goes to the connection without a second look-up, so a name
+//! that leads to a public address when it is checked and to a private one when it is used gains nothing.
 
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
+
+use url::{Host, Url};
 
 /// IPv4 networks that are not the public Internet: IANA's registry of special-purpose addresses, multicast and the rest
 /// that is reserved.
@@ -66,6 +73,23 @@ impl Network {
     }
 }
 
+/// An address beyond [`Reach`]. The words are for whoever named it: they tell nothing of what a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the address is not on the public Internet")]
+pub struct OutOfReach;
+
+/// What the system's resolver knows of a name, with port 0.
+///
+/// # Errors
+/// It does not answer, or knows no address.
+pub async fn look_up(name: &str) -> io::Result<Vec<SocketAddr>> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((name, 0)).await?.collect();
+    if found.is_empty() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+    }
+    Ok(found)
+}
+
 /// What may be connected to: the public Internet, and networks that an operator names beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reach {
@@ -90,6 +114,27 @@ impl Reach {
     pub fn permits(&self, address: IpAddr) -> bool {
         let within = |networks: &[Network]| networks.iter().any(|network| network.contains(address));
         within(&self.allowed) || (!within(&self.refused) && (address.is_ipv4() || self.public_v6.contains(address)))
+    }
+
+    /// Whether a URL may be asked for, as far as can be told before its name is looked up: connectors do not look up what is
+    /// an address already.
+    #[must_use]
+    pub fn permits_host(&self, url: &Url) -> bool {
+        match url.host() {
+            Some(Host::Ipv4(address)) => self.permits(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => self.permits(IpAddr::V6(address)),
+            Some(Host::Domain(_)) => true,
+            None => false,
+        }
+    }
+
+    /// Of a name's addresses those that may be connected to.
+    ///
+    /// # Errors
+    /// There are addresses, and none of them may.
+    pub fn only_permitted(&self, found: &[SocketAddr]) -> Result<Vec<SocketAddr>, OutOfReach> {
+        let permitted: Vec<SocketAddr> = found.iter().copied().filter(|address| self.permits(address.ip())).collect();
+        if permitted.is_empty() && !found.is_empty() { Err(OutOfReach) } else { Ok(permitted) }
     }
 }
 
@@ -118,5 +163,22 @@ mod tests {
             assert!(Reach::with(&[wrong.to_owned()]).is_err(), "{wrong}");
         }
         assert!("0.0.0.0/0".parse::<Network>().unwrap().contains("203.0.113.7".parse().unwrap()));
+    }
+    #[test]
+    fn a_url_is_judged_by_its_address_and_a_name_by_what_it_leads_to() {
+        let reach = Reach::with(&[]).unwrap();
+        for (url, permitted) in [
+            ("https://1.1.1.1/", true),
+            ("https://0x7f.1/", false),
+            ("https://[::ffff:7f00:1]/", false),
+            ("https://localhost/", true),
+            ("data:text/plain,", false),
+        ] {
+            assert_eq!(reach.permits_host(&url.parse().unwrap()), permitted, "{url}");
+        }
+        let [public, private] = ["1.1.1.1:0", "127.0.0.1:0"].map(|address| address.parse().unwrap());
+        assert_eq!(reach.only_permitted(&[private, public]), Ok(vec![public]));
+        assert_eq!(reach.only_permitted(&[private]), Err(OutOfReach));
+        assert_eq!(reach.only_permitted(&[]), Ok(Vec::new()));
     }
 }

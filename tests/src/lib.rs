@@ -15,6 +15,7 @@ pub mod promises;
 pub mod receiver;
 pub mod services;
 pub mod simulation;
+pub mod worker_bench;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::caller::Caller;
 use super::downloads::{AtWork, Download};
 use super::input::{Input, Place, text};
-use super::jobs::Items;
+use super::page::Items;
 use super::playback::{Grant, Share, ShareRequest};
 use super::problem::Problem;
 use super::scope::Scope;

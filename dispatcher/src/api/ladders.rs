@@ -9,7 +9,7 @@ use utoipa_axum::routes;
 
 use super::Shared;
 use super::caller::Caller;
-use super::jobs::Items;
+use super::page::Items;
 use super::problem::Problem;
 
 /// A set of renditions.

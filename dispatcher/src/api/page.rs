@@ -22,6 +22,13 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+/// A list that comes whole.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct Items<T> {
+    /// What is in it.
+    pub items: Vec<T>,
+}
+
 /// Which page.
 #[derive(Clone, Debug, Default, Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]

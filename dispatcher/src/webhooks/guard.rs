@@ -1,17 +1,15 @@
 //! Where deliveries may go: an owner of a webhook must not reach through us what only we can reach.
 //!
-//! The URL is checked before a request, and every address at the moment of connecting: names are resolved here, and what
-//! a name leads to is handed to the connection without a second look-up. So a name that leads to a public address when it
-//! is checked and to a private one when it is used gains nothing. Redirects are not followed and proxies not used.
+//! The URL is checked before a request, and every address at the moment of connecting ([`fleet::internet`]). Redirects are
+//! not followed and proxies not used.
 
-use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fleet::config::WebhooksConfig;
-use fleet::internet::Reach;
+use fleet::internet::{OutOfReach, Reach, look_up};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
+use url::Url;
 
 /// Why a delivery may not go where its webhook says. The words are for the webhook's owner: they tell nothing of what an
 /// internal name leads to.
@@ -30,7 +28,7 @@ pub enum Refused {
     #[error("port {0} is not allowed")]
     Port(u16),
     /// Not on the public Internet.
-    #[error("the address is not on the public Internet")]
+    #[error("{}", OutOfReach)]
     Address,
 }
 
@@ -52,12 +50,6 @@ impl Guard {
         Ok(Self { reach: Reach::with(&config.allow)?, http: config.http, ports: config.ports.clone() })
     }
 
-    /// Whether a connection to an address may be made.
-    #[must_use]
-    pub fn permits(&self, address: IpAddr) -> bool {
-        self.reach.permits(address)
-    }
-
     /// Checks all of a URL that can be told without looking its name up.
     ///
     /// # Errors
@@ -74,16 +66,10 @@ impl Guard {
         if !self.ports.is_empty() && !self.ports.contains(&port) {
             return Err(Refused::Port(port));
         }
-        // The connector does not look up what is an address already.
-        let address = match url.host().ok_or(Refused::Unreadable)? {
-            Host::Ipv4(address) => Some(IpAddr::V4(address)),
-            Host::Ipv6(address) => Some(IpAddr::V6(address)),
-            Host::Domain(_) => None,
-        };
-        match address {
-            Some(address) if !self.permits(address) => Err(Refused::Address),
-            _ => Ok(url),
+        if url.host().is_none() {
+            return Err(Refused::Unreadable);
         }
+        if self.reach.permits_host(&url) { Ok(url) } else { Err(Refused::Address) }
     }
 }
 
@@ -112,12 +98,11 @@ impl Resolve for GuardedResolver {
         let (guard, host) = (self.guard.clone(), name.as_str().to_owned());
         let answer = self.inner.resolve(name);
         Box::pin(async move {
-            let (permitted, refused): (Vec<SocketAddr>, Vec<SocketAddr>) =
-                answer.await?.partition(|address| guard.permits(address.ip()));
-            if permitted.is_empty() && !refused.is_empty() {
-                tracing::warn!(host, ?refused, "a webhook's name leads to addresses that are not allowed");
-                return Err(Refused::Address.into());
-            }
+            let found: Vec<SocketAddr> = answer.await?.collect();
+            let permitted = guard.reach.only_permitted(&found).map_err(|OutOfReach| {
+                tracing::warn!(host, refused = ?found, "a webhook's name leads to addresses that are not allowed");
+                Refused::Address
+            })?;
             Ok(Box::new(permitted.into_iter()) as Addrs)
         })
     }
@@ -128,10 +113,7 @@ struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve(&self, name: Name) -> Resolving {
         Box::pin(async move {
-            let found: Vec<SocketAddr> = tokio::net::lookup_host((name.as_str(), 0)).await?.collect();
-            if found.is_empty() {
-                return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address").into());
-            }
+            let found = look_up(name.as_str()).await?;
             Ok(Box::new(found.into_iter()) as Addrs)
         })
     }

@@ -11,7 +11,7 @@ mod reach;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use fleet::internet::Reach;
+use fleet::internet::{OutOfReach, Reach};
 use reqwest::header::{self, HeaderMap, HeaderName};
 use reqwest::{Client, Response, StatusCode};
 use url::Url;
@@ -82,7 +82,7 @@ impl HttpObject {
             .read_timeout(network.idle_timeout);
         let builder = match reach {
             None => builder.redirect(reqwest::redirect::Policy::limited(MAX_REDIRECTS)),
-            Some(reach) if reach::permits(&reach, &url) => reach::confine(builder, reach, MAX_REDIRECTS),
+            Some(reach) if reach.permits_host(&url) => reach::confine(builder, reach, MAX_REDIRECTS),
             Some(_) => return Err(refused(&input)),
         };
         let client = builder.build().map_err(|error| SourceError::setup(&input, error.without_url()))?;
@@ -204,7 +204,7 @@ fn text_of(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
 }
 
 fn refused(input: &str) -> SourceError {
-    SourceError::BadLocation { input: input.to_owned(), reason: reach::Refused.to_string() }
+    SourceError::BadLocation { input: input.to_owned(), reason: OutOfReach.to_string() }
 }
 
 fn from_reqwest(input: &str, error: reqwest::Error) -> SourceError {

@@ -43,15 +43,17 @@ const COMES_IN: Guard = Guard::None("what others ask of this process; it answers
 const ENGINE: Guard = Guard::None("within an engine; its parent's ends of the sockets have the points");
 const START: Guard = Guard::None("setting up local mode; what fails ends the dispatcher before it serves");
 const KERNEL: Guard = Guard::None("asks the kernel about itself");
+const WITHIN: Guard = Guard::None("looks a name up within a call that passes `webhook.send` or `source.read http`");
 const PERSON: Guard = Guard::None("a command that a person waits for, on that person's machine");
 
 const FILES: &[(&str, Guard)] = &[
     ("dispatcher/src/api.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
     ("dispatcher/src/api/jwt.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
-    ("dispatcher/src/commands.rs", COMES_IN),
     ("dispatcher/src/commands/access.rs", PERSON),
     ("dispatcher/src/commands/money.rs", PERSON),
+    ("dispatcher/src/commands/serve.rs", COMES_IN),
     ("dispatcher/src/commands/simulate.rs", PERSON),
+    ("dispatcher/src/commands/submit.rs", PERSON),
     ("dispatcher/src/http.rs", COMES_IN),
     ("dispatcher/src/local.rs", START),
     ("dispatcher/src/local/credentials.rs", START),
@@ -72,6 +74,7 @@ const FILES: &[(&str, Guard)] = &[
     ("fleet/src/config/capacity.rs", NOT_WRITTEN),
     ("fleet/src/conformance/load.rs", PERSON),
     ("fleet/src/fault/rules.rs", Guard::None("the points themselves")),
+    ("fleet/src/internet.rs", WITHIN),
     ("fleet/src/objects/folder.rs", Objects),
     ("fleet/src/objects/folder/uploads.rs", Objects),
     ("fleet/src/objects/s3.rs", Objects),
