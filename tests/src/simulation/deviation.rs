@@ -77,6 +77,10 @@ deviations! {
     /// Publication.
     PublishIgnoresState = "a job succeeds whatever its state",
     /// Publication.
+    PublisherFailsWithoutLock = "a publisher that lost its lock fails the job",
+    /// Rescue.
+    FailIgnoresAttempt = "a job fails of a chunk that was given up in an earlier try",
+    /// Publication.
     EventAfterPublication = "the event is written after the publication",
     /// People.
     CancelIgnoresState = "a job that succeeded can be cancelled",

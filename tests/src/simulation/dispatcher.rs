@@ -180,14 +180,14 @@ impl Dispatcher {
             |w: &mut World| w.store.withdraw_suspect().map_or(std::task::Poll::Pending, std::task::Poll::Ready);
         while self.client.call_locking(Server::Store, "withdraw_suspect", withdraw).await?.is_some() {}
         self.client.call(Server::Store, "resend", |w| w.store.resend(PATIENCE)).await?;
-        for (job, _, code) in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
-            if code == FailureCode::CopyImpossible {
+        for gone in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
+            if gone.code == FailureCode::CopyImpossible {
                 let replan = move |w: &mut World| {
                     w.store.replan_without_copy(job).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
                 };
                 self.client.call_locking(Server::Store, "replan", replan).await?;
             } else {
-                self.client.call(Server::Store, "fail", move |w| w.store.fail(job, code)).await?;
+                self.client.call(Server::Store, "fail", move |w| w.store.fail_given_up(&gone)).await?;
             }
         }
         Ok(())

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use super::deviation::Deviation;
 
-pub(crate) use publication::PublicationLock;
+pub(crate) use publication::{LockLost, PublicationLock};
 pub(crate) use retention::Unswept;
 pub(crate) use stragglers::Slow;
 pub(crate) use work::{Claimed, PlanRow, Task};

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use fleet::queue::Message;
+use fleet::failure::FailureCode;
 use fleet::store::publication::Publication;
 use fleet::store::workers::{NewWorker, WorkerBeat};
 use uuid::Uuid;
@@ -29,7 +30,7 @@ impl Both {
             return same(format!("lock {job}"), &false, &here.is_some());
         };
         let listed = self.random.u64(0..4);
-        match self.random.u32(0..4) {
+        match self.random.u32(0..5) {
             0 => {
                 let relocked = there.promise(listed).await.map_err(|e| e.to_string())?;
                 same(format!("promise {job}"), &Ok::<(), ()>(()), &self.memory.promise(&here, listed).map_err(|_| ()))?;
@@ -44,6 +45,11 @@ impl Both {
                 let done = Publication {
                     summary: serde_json::json!({}),
                     duration_ms: 6_000,
+            2 => {
+                let failed = there.fail(FailureCode::Internal, "").await.map_err(|e| e.to_string())?;
+                let here = self.memory.fail_publication(&here, FailureCode::Internal);
+                same(format!("fail publication {job}"), &Ok::<bool, ()>(failed), &here.map_err(|_| ()))
+            }
                     warnings: Vec::new(),
                     bytes: 9,
                     segments: 1,
