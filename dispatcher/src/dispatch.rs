@@ -205,10 +205,10 @@ impl Dispatcher {
         }
         for gone in self.store.given_up(self.patience).await? {
             if gone.code == FailureCode::CopyImpossible {
-                if self.store.replan_without_copy(gone.job).await? {
+                if self.store.replan_without_copy(&gone).await? {
                     tracing::warn!(job.id = %gone.job, chunk = gone.chunk, gone.message, "planned again, without copying");
                 }
-            } else if self.store.fail(gone.job, gone.code, &gone.message).await? {
+            } else if self.store.fail_given_up(&gone).await? {
                 tracing::error!(job.id = %gone.job, chunk = gone.chunk, code = %gone.code, gone.message, "job failed");
             }
         }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fleet::cmaf::InitFacts;
-use fleet::failure::FailureCode;
 use fleet::hls::{render_media_playlist, render_multivariant_playlist};
 use fleet::keys;
 use fleet::objects::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
@@ -23,36 +22,24 @@ use futures_util::{StreamExt, stream};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-pub use self::storyboard::StripFacts;
-pub(crate) use self::storyboard::render_storyboard;
 use crate::dispatch::DispatchError;
 use crate::pace::{Pace, pace};
 use growing::{GrowingVersion, is_listable, replace, watchable_segments};
+
+pub use storyboard::StripFacts;
+pub(crate) use storyboard::render_storyboard;
 
 /// Jobs that are worked on at once.
 const JOBS_AT_ONCE: usize = 4;
 /// Plans that are kept in memory.
 const PLANS: usize = 256;
+
 /// Everything publishing needs.
 #[derive(Debug)]
 pub struct Publisher {
     store: Store,
     objects: Arc<dyn ObjectStore>,
     plans: Mutex<BTreeMap<(Uuid, i32), Arc<JobPlan>>>,
-}
-
-/// What ends a publication without success.
-enum Fault {
-    /// The job fails.
-    Job(FailureCode, String),
-    /// The next turn tries again.
-    Later(DispatchError),
-}
-
-impl<E: Into<DispatchError>> From<E> for Fault {
-    fn from(error: E) -> Self {
-        Self::Later(error.into())
-    }
 }
 
 /// A job as the publisher sees it.
@@ -83,17 +70,7 @@ impl Publisher {
         let turns = jobs.into_iter().map(|(job, tracks)| async move {
             match self.job_turn(job, &tracks).await {
                 Ok(changed) => usize::from(changed),
-                Err(Fault::Job(code, message)) => {
-                    tracing::error!(job.id = %job, %code, message, "job failed while it was being published");
-                    match self.store.fail(job, code, &message).await {
-                        Ok(_) => 1,
-                        Err(error) => {
-                            tracing::warn!(job.id = %job, %error, "failing the job must wait");
-                            0
-                        }
-                    }
-                }
-                Err(Fault::Later(error)) => {
+                Err(error) => {
                     tracing::warn!(job.id = %job, %error, "publishing must wait");
                     0
                 }
@@ -102,7 +79,7 @@ impl Publisher {
         Ok(stream::iter(turns).buffer_unordered(JOBS_AT_ONCE).fold(0, async |sum, n| sum + n).await)
     }
 
-    async fn job_turn(&self, job: Uuid, tracks: &[Growth]) -> Result<bool, Fault> {
+    async fn job_turn(&self, job: Uuid, tracks: &[Growth]) -> Result<bool, DispatchError> {
         if tracks.iter().any(|t| t.publishing) {
             return self.finish(job).await;
         }
@@ -177,7 +154,7 @@ impl Publisher {
         tracks: &[&Growth],
         wanted: u64,
         ended: bool,
-    ) -> Result<Option<u64>, Fault> {
+    ) -> Result<Option<u64>, DispatchError> {
         let inits: BTreeMap<String, (String, InitFacts)> =
             self.store.inits(subject.job).await?.into_iter().map(|(name, uri, init)| (name, (uri, init))).collect();
         let mut growing = BTreeMap::new();

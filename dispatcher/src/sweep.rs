@@ -7,7 +7,7 @@ use std::time::Duration;
 use fleet::keys;
 use fleet::objects::ObjectStore;
 use fleet::store::Store;
-use fleet::store::retention::Unswept;
+use fleet::store::retention::{RemovedJob, Unswept};
 
 use crate::dispatch::DispatchError;
 
@@ -17,7 +17,7 @@ pub struct Retention {
     /// Jobs that ended without success, and events of no job: 30 days. What was published stays, with all that is known of
     /// it: people come back to their matches.
     pub rows: Duration,
-    /// Objects that lost attempts left: a day after the job ended, when no writer of it can be alive.
+    /// Objects that lost attempts left: a day after the job ended. What is swept before [`NO_WRITER`] has passed is swept again.
     pub orphans: Duration,
     /// Uploads in parts: longer than any that people send lives ([`crate::api`]), should theirs lie in the same place.
     pub uploads: Duration,
@@ -51,6 +51,15 @@ pub struct Swept {
     pub events: u64,
 }
 
+/// How long after its job ended, or its rows were deleted, a write of a process that has not heard of it may take effect at
+/// most; an hour. A publisher looks at its lock before each round of writes, and the server takes the lock away when it is silent for a
+/// minute; a worker learns within a lease. What either sends then is given up after [`S3Options::patience`] and one more
+/// request. A request that was given up may lie somewhere on the way, but S3 refuses what was signed more than 15 minutes
+/// before it arrives. A test adds this up.
+///
+/// [`S3Options::patience`]: fleet::objects::S3Options::patience
+pub const NO_WRITER: Duration = Duration::from_secs(3600);
+
 /// Deletes what is kept no longer.
 ///
 /// # Errors
@@ -61,17 +70,12 @@ pub async fn sweep_once(
     retention: &Retention,
 ) -> Result<Swept, DispatchError> {
     let mut swept = Swept::default();
-    // Objects before rows: without rows nobody knows which are orphans.
-    for job in store.unswept(retention.orphans, 100).await? {
+    for job in store.unswept(retention.orphans, NO_WRITER, 100).await? {
         swept.objects += sweep_job(store, objects, &job).await?;
     }
-    for job in store.delete_old_jobs(retention.rows, 500).await? {
-        swept.jobs += 1;
-        // Rows before objects: nobody can try it again any more, so nothing comes to name them.
-        let root = keys::job_prefix(job.organisation_id, job.id, 1);
-        let all = listed(objects, &root).await?;
-        objects.delete(&all).await?;
-        swept.objects += all.len() as u64;
+    swept.jobs = store.delete_old_jobs(retention.rows, 500).await?;
+    for job in store.removed_jobs(NO_WRITER, 2000).await? {
+        swept.objects += sweep_removed_job(store, objects, &job).await?;
     }
     swept.attempts = store.delete_old_attempts(retention.rows, 50_000).await?;
     swept.events = store.delete_old_events(retention.rows, 10_000).await?;
@@ -94,7 +98,8 @@ pub async fn sweep_once(
 }
 
 /// Deletes what nobody committed. First the list, then the rows, read only while the job is ended as before. The delete may
-/// arrive when the job is tried again: what it names, no later try writes.
+/// arrive when the job is tried again: what it names, no later try writes. A job that is swept before all writes have
+/// arrived is swept again.
 async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept) -> Result<u64, DispatchError> {
     // A plan that was replaced lies beside the folder of the present one.
     let root = keys::job_prefix(job.organisation_id, job.id, 1);
@@ -102,10 +107,27 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
     // Also what arrived after the end: a writer learns of a cancel later.
     let listed = listed(objects, &root).await?;
     let Some(files) = store.files_of_ended(job).await? else { return Ok(0) };
-    let orphans = orphans(listed, &current, files);
+    let orphans = orphans(listed, &current, files, job.is_settled);
     objects.delete(&orphans).await?;
-    store.mark_swept(job.id).await?;
+    if job.is_settled {
+        store.mark_swept(job.id).await?;
+    }
     Ok(orphans.len() as u64)
+}
+
+/// Deletes all objects of a job whose rows are gone: nobody can try it again, so nothing comes to name them. Whoever dies in
+/// between leaves the note of the job, and the next sweep goes on.
+async fn sweep_removed_job(
+    store: &Store,
+    objects: &Arc<dyn ObjectStore>,
+    job: &RemovedJob,
+) -> Result<u64, DispatchError> {
+    let all = listed(objects, &keys::job_prefix(job.organisation_id, job.id, 1)).await?;
+    objects.delete(&all).await?;
+    if job.is_settled {
+        store.forget_removed_job(job.id).await?;
+    }
+    Ok(all.len() as u64)
 }
 
 /// The keys of all objects below a folder.
@@ -120,22 +142,26 @@ async fn listed(objects: &Arc<dyn ObjectStore>, folder: &str) -> Result<Vec<Stri
     }
 }
 
-/// Those of the listed objects that nothing names and nothing will: in the folder `current`, where the next try writes,
-/// what a single attempt writes and is not among the committed `files` (folder and file); of plans that were replaced, all
-/// media.
+/// Those of the listed objects that nothing names and nothing will. In the folder `current`, where the next try writes: what
+/// a single attempt writes and is not among the committed `files` (folder and file). Of plans that were replaced: all, but
+/// not before no writer can be at work, as a playlist that names their media may be on its way.
 #[must_use]
-pub fn orphans(listed: Vec<String>, current: &str, files: Vec<(String, String)>) -> Vec<String> {
+pub fn orphans(listed: Vec<String>, current: &str, files: Vec<(String, String)>, is_settled: bool) -> Vec<String> {
     let keep: HashSet<String> = files.into_iter().map(|(folder, file)| format!("{current}{folder}/{file}")).collect();
     let is_orphan = |key: &String| {
-        let file = key.rsplit('/').next().unwrap_or_default();
-        let is_current = key.starts_with(current);
-        !keep.contains(key) && (keys::is_of_one_attempt(file) || !is_current && file.starts_with("init_"))
+        if key.starts_with(current) {
+            let file = key.rsplit('/').next().unwrap_or_default();
+            keys::is_of_one_attempt(file) && !keep.contains(key)
+        } else {
+            is_settled
+        }
     };
     listed.into_iter().filter(is_orphan).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use fleet::objects::S3Options;
     use uuid::Uuid;
 
     use super::*;
@@ -147,18 +173,26 @@ mod tests {
         let init = keys::init(b"x");
         let files =
             [keys::segment(0, 1), keys::segment(0, 2), keys::picture(0, 1), init.clone(), keys::WATCH.to_owned()];
-        let mut listed = vec![format!("{first}{}", keys::MASTER), format!("{second}{}", keys::MASTER)];
-        for prefix in [&first, &second] {
-            listed.extend(files.iter().map(|file| format!("{prefix}v720/{file}")));
-        }
+        let of = |prefix: &str, some: &[&String]| some.iter().map(|f| format!("{prefix}v720/{f}")).collect::<Vec<_>>();
+        let folder = |prefix: &str| {
+            let mut all = vec![format!("{prefix}{}", keys::MASTER)];
+            all.extend(of(prefix, &files.iter().collect::<Vec<_>>()));
+            all
+        };
         let named = vec![("v720".to_owned(), keys::segment(0, 2))];
-        let of = |prefix: &str, gone: &[&String]| gone.iter().map(|f| format!("{prefix}v720/{f}")).collect::<Vec<_>>();
+        assert_eq!(orphans(folder(&first), &first, named.clone(), true), of(&first, &[&files[0], &files[2]]));
 
-        let gone = orphans(listed.clone(), &second, named.clone());
-        let mut wanted = of(&first, &[&files[0], &files[1], &files[2], &init]);
-        wanted.extend(of(&second, &[&files[0], &files[2]]));
-        assert_eq!(gone, wanted);
-        listed.retain(|key| !key.starts_with(&second));
-        assert_eq!(orphans(listed, &first, named), of(&first, &[&files[0], &files[2]]));
+        let both = [folder(&first), folder(&second)].concat();
+        let of_second = of(&second, &[&files[0], &files[2]]);
+        assert_eq!(orphans(both.clone(), &second, named.clone(), false), of_second);
+        assert_eq!(orphans(both, &second, named, true), [folder(&first), of_second].concat());
+    }
+
+    #[test]
+    fn no_write_takes_longer_than_the_sweep_waits() {
+        const LOCK_OR_LEASE: Duration = Duration::from_secs(60);
+        const SIGNATURE: Duration = Duration::from_secs(15 * 60);
+        let S3Options { patience, request_timeout, .. } = S3Options::default();
+        assert!(LOCK_OR_LEASE + patience + request_timeout + SIGNATURE < NO_WRITER);
     }
 }

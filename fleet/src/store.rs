@@ -39,7 +39,7 @@ use sqlx::query::{Query, QueryAs};
 use sqlx::{FromRow, PgPool, Postgres, SqlSafeStr};
 
 use crate::fault::{Injected, call};
-use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
+use crate::state::{ChunkEvent, ChunkState, Illegal, JobEvent, JobState};
 
 use statement::Statement;
 
@@ -305,9 +305,17 @@ impl Edge {
     }
 
     const fn job(from: JobState, event: JobEvent) -> Self {
-        match from.after(event) {
-            Ok(to) => Self { from: from.as_str(), to: to.as_str() },
+        match Self::of_job(from, event) {
+            Ok(edge) => edge,
             Err(_) => panic!("no such step of a job"),
+        }
+    }
+
+    /// A step from a state that is known only when it is read.
+    const fn of_job(from: JobState, event: JobEvent) -> Result<Self, Illegal> {
+        match from.after(event) {
+            Ok(to) => Ok(Self { from: from.as_str(), to: to.as_str() }),
+            Err(illegal) => Err(illegal),
         }
     }
 }

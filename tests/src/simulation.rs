@@ -86,6 +86,10 @@ pub fn run(seed: u64, planted: Option<Deviation>, traced: bool) -> Outcome {
     for job in world.store.jobs.values() {
         *jobs.entry(job.state.as_str()).or_default() += 1;
     }
+    let removed = world.films.keys().filter(|id| !world.store.jobs.contains_key(id)).count();
+    if removed > 0 {
+        jobs.insert("removed", u32::try_from(removed).unwrap_or(u32::MAX));
+    }
     Outcome {
         seed,
         violation: world.watch.verdict().map(str::to_owned),

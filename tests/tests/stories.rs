@@ -54,6 +54,8 @@ mod operating;
 mod refused;
 #[path = "stories/release_order.rs"]
 mod release_order;
+#[path = "stories/retention.rs"]
+mod retention;
 #[path = "stories/sandbox.rs"]
 mod sandbox;
 #[path = "stories/services.rs"]

@@ -1,5 +1,4 @@
-//! The end of a job: what is stored is compared with what was committed, playlists and report are written, then
-//! `master.m3u8`, then the transaction that is the publication.
+//! The publication of a job all of whose chunks are done.
 
 use std::collections::BTreeMap;
 
@@ -13,21 +12,78 @@ use fleet::objects::{ObjectError, PutCondition, meta_for};
 use fleet::plan::JobPlan;
 use fleet::presentation::{self, CompleteTrack};
 use fleet::store::StoreError;
-use fleet::store::publication::{CommittedFile, Growth, Publication};
+use fleet::store::publication::{CommittedFile, Growth, Publication, PublicationLock};
 use uuid::Uuid;
 
+use super::growing::MAX_PLAYLIST;
 use super::storyboard::render_storyboard;
-use super::{Fault, Publisher, Subject, milliseconds};
+use super::{Publisher, Subject, milliseconds};
+use crate::dispatch::DispatchError;
 
-/// Largest object that is read back, in bytes: a playlist, a picture.
-const MAX_READ: u64 = 16 << 20;
+/// What ends a publication without success.
+enum Fault {
+    /// The job fails.
+    Job(FailureCode, String),
+    /// The next turn tries again.
+    Later(DispatchError),
+}
+
+impl<E: Into<DispatchError>> From<E> for Fault {
+    fn from(error: E) -> Self {
+        Self::Later(error.into())
+    }
+}
 
 impl Publisher {
-    /// Checks and publishes a job all of whose chunks are done.
-    pub(super) async fn finish(&self, job: Uuid) -> Result<bool, Fault> {
+    /// Checks and publishes a job, or fails it when it cannot be published. Gives whether it was changed.
+    ///
+    /// # Errors
+    /// Store or objects do not answer, or the lock is lost; the next turn tries again.
+    pub(super) async fn finish(&self, job: Uuid) -> Result<bool, DispatchError> {
         let Some(subject) = self.subject(job).await? else { return Ok(false) };
         let Some(mut lock) = self.store.lock_publication(job, subject.generation).await? else { return Ok(false) };
-        let row = self.store.job(job).await?;
+        if !lock.is_publishing().await? {
+            return Ok(false);
+        }
+        let growth: Vec<Growth> =
+            self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
+        // First of all the promise: from here on no segment is withdrawn, so that whoever publishes this plan, in whatever
+        // try, and however late a write of theirs arrives, writes the same playlists.
+        let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(0);
+        let Some(mut lock) = lock.promise(longest).await? else { return Ok(false) };
+        // A retry after a cancel may have begun since: then this is no longer to be published.
+        if !lock.is_publishing().await? {
+            return Ok(false);
+        }
+        match self.complete(&subject, &mut lock, &growth, longest).await {
+            Ok(None) => Ok(false),
+            Ok(Some(publication)) => {
+                if lock.publish(&publication).await? {
+                    tracing::info!(job.id = %job, "Published job {job}");
+                }
+                Ok(true)
+            }
+            Err(Fault::Job(code, message)) => {
+                let failed = lock.fail(code, &message).await?;
+                if failed {
+                    tracing::error!(job.id = %job, %code, message, "job failed while it was being published");
+                }
+                Ok(failed)
+            }
+            Err(Fault::Later(error)) => Err(error),
+        }
+    }
+
+    /// Writes all playlists, `master.m3u8` last, when all that they name is there. Gives what is to be recorded; `None` when
+    /// the job was cancelled meanwhile.
+    async fn complete(
+        &self,
+        subject: &Subject,
+        lock: &mut PublicationLock,
+        growth: &[Growth],
+        longest: u64,
+    ) -> Result<Option<Publication>, Fault> {
+        let row = self.store.job(subject.job).await?;
         let plan = &subject.plan;
         let frames = row.end_frames.and_then(|n| u64::try_from(n).ok()).unwrap_or(0);
         if frames == 0 {
@@ -35,12 +91,12 @@ impl Publisher {
         }
         let segments = plan.video.grid.segments(frames);
         let inits: BTreeMap<String, (String, InitFacts)> =
-            self.store.inits(job).await?.into_iter().map(|(name, uri, init)| (name, (uri, init))).collect();
+            self.store.inits(subject.job).await?.into_iter().map(|(name, uri, init)| (name, (uri, init))).collect();
         let stored = self.stored(&subject.prefix).await?;
         let mut media_bytes = 0;
         let mut videos = Vec::new();
         for rendition in &plan.video.renditions {
-            let (track, total) = self.track(&subject, &rendition.name, &inits, &stored, &mut media_bytes).await?;
+            let (track, total) = self.track(subject, &rendition.name, &inits, &stored, &mut media_bytes).await?;
             if track.segments.len() as u64 != segments || total != frames {
                 let message = format!(
                     "{}: {} of {segments} segments, {total} of {frames} frames",
@@ -59,7 +115,7 @@ impl Publisher {
                 warnings.push(format!("sound track {} held nothing and is left out", audio.name));
                 continue;
             }
-            audios.push(self.track(&subject, &audio.name, &inits, &stored, &mut media_bytes).await?.0);
+            audios.push(self.track(subject, &audio.name, &inits, &stored, &mut media_bytes).await?.0);
         }
         warnings.extend(end_warnings(plan, frames, &audios));
         if row.damaged > 0 {
@@ -76,46 +132,27 @@ impl Publisher {
             self.put(&key(path), text, PutCondition::Always).await?;
             lock.is_publishing().await?;
         }
-        let thumbnails = self.thumbnails(&subject, frames).await?;
+        let thumbnails = self.thumbnails(subject, frames).await?;
         self.put(&key("thumbnails.vtt"), thumbnails, PutCondition::Always).await?;
-        self.poster(&subject).await?;
+        self.poster(subject).await?;
         let report_key = key("report.json");
         self.objects.put(&report_key, Bytes::from(report_text), meta_for(&report_key), PutCondition::Always).await?;
         if !report.passed() {
             return Err(Fault::Job(FailureCode::ConformanceFailed, report.failures()));
         }
         // Who watches the growing presentation gets its rest and its end.
-        let growth: Vec<Growth> =
-            self.store.growth().await?.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let tracks: Vec<&Growth> = growth.iter().collect();
-        let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
-        // A retry after a cancel may have begun since: then this is no longer to be published.
-        let Some(mut lock) = lock.promise(longest).await? else { return Ok(false) };
-        if !lock.is_publishing().await? {
-            return Ok(false);
-        }
-        let Some(listed) = self.write_growing(&subject, &mut lock, &tracks, longest, true).await? else {
-            return Ok(false);
+        let Some(listed) = self.write_growing(subject, lock, &tracks, longest.max(segments), true).await? else {
+            return Ok(None);
         };
         lock.listed = listed;
 
         // From here on it can be seen. A cancel after this look leaves a complete presentation that no job names, until
         // the job is tried again. What counts as published is the job's state.
         if !lock.is_publishing().await? {
-            return Ok(false);
+            return Ok(None);
         }
-        let master = render_multivariant_playlist(&playlists.master);
-        match self.put(&key(keys::MASTER), master.clone(), PutCondition::IfAbsent).await {
-            Ok(_) => {}
-            Err(ObjectError::PreconditionFailed { .. }) => {
-                let (there, _) = self.objects.get(&key(keys::MASTER), MAX_READ).await?;
-                if there != master.as_bytes() {
-                    let message = "master.m3u8 is there already, with other content".to_owned();
-                    return Err(Fault::Job(FailureCode::Internal, message));
-                }
-            }
-            Err(other) => return Err(other.into()),
-        }
+        self.put_master(&key(keys::MASTER), &render_multivariant_playlist(&playlists.master)).await?;
         let summary = serde_json::json!({
             "playlist": key(keys::MASTER),
             "watch": key(keys::WATCH),
@@ -123,17 +160,29 @@ impl Publisher {
             "report": report.summary,
             "encoder": row.backend,
         });
-        let publication = Publication {
+        Ok(Some(Publication {
             summary,
             duration_ms: milliseconds(plan, frames),
             warnings,
             bytes: media_bytes,
             segments: videos.iter().chain(&audios).map(|t| t.segments.len() as u64).sum(),
-        };
-        if lock.publish(&publication).await? {
-            tracing::info!(job.id = %job, "Published job {job}");
+        }))
+    }
+
+    /// Writes the master playlist, unless it is there: it never changes.
+    async fn put_master(&self, key: &str, text: &str) -> Result<(), Fault> {
+        match self.put(key, text.to_owned(), PutCondition::IfAbsent).await {
+            Ok(_) => Ok(()),
+            Err(ObjectError::PreconditionFailed { .. }) => {
+                let (there, _) = self.objects.get(key, MAX_PLAYLIST).await?;
+                if there == text.as_bytes() {
+                    return Ok(());
+                }
+                let message = format!("{} is there already, with other content", keys::MASTER);
+                Err(Fault::Job(FailureCode::Internal, message))
+            }
+            Err(other) => Err(other.into()),
         }
-        Ok(true)
     }
 
     /// Sizes of all objects of a job.
@@ -206,7 +255,7 @@ impl Publisher {
         }
         let Some((folder, file)) = found else { return Ok(()) };
         let from = format!("{}{folder}/{}", subject.prefix, file.uri);
-        let (bytes, _) = self.objects.get(&from, MAX_READ).await?;
+        let (bytes, _) = self.objects.get(&from, MAX_PLAYLIST).await?;
         let key = format!("{}poster.jpg", subject.prefix);
         self.objects.put(&key, bytes, meta_for(&key), PutCondition::Always).await?;
         Ok(())

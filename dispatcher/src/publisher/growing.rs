@@ -6,7 +6,7 @@ use fleet::objects::{ETag, ObjectError, ObjectStore, PutCondition, meta_for};
 use fleet::store::publication::Growth;
 
 /// Largest playlist that is read back, in bytes.
-const MAX_PLAYLIST: u64 = 16 << 20;
+pub(super) const MAX_PLAYLIST: u64 = 16 << 20;
 
 /// A version of a growing playlist.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ pub async fn replace(
             };
             if longer { Ok(etag) } else { put(PutCondition::IfMatch(etag)).await }
         }
-        Err(ObjectError::NotFound { .. }) => put(PutCondition::Always).await,
+        Err(ObjectError::NotFound { .. }) => put(PutCondition::IfAbsent).await,
         Err(other) => Err(other),
     }
 }

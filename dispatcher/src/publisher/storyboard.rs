@@ -1,4 +1,4 @@
-//! Thumbnails for the scrub bar: which picture of which strip stands for which moment.
+//! Which thumbnail is shown at which time.
 
 use fleet::hls::{Thumbnail, render_thumbnails};
 use fleet::keys;

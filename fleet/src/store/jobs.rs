@@ -439,23 +439,10 @@ impl Store {
         if state == JobState::Cancelled {
             return Ok(false);
         }
-        let Ok(to) = state.after(JobEvent::Cancelled) else {
+        let Ok(cancelled) = Edge::of_job(state, JobEvent::Cancelled) else {
             return Err(StoreError::Conflict { id, state: state.to_string(), reason: "it has ended already" });
         };
-        end_job(self, tx, id, state, to, None).await?;
-        Ok(true)
-    }
-
-    /// Fails a job that has not ended. `false` when it has.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn fail(&self, id: Uuid, code: FailureCode, message: &str) -> Result<bool, StoreError> {
-        let mut tx = self.begin().await?;
-        let state = lock_job(self, &mut tx, id).await?;
-        let Ok(to) = state.after(JobEvent::Failed) else { return Ok(false) };
-        end_job(self, &mut tx, id, state, to, Some((code, message))).await?;
-        tx.commit().await?;
+        end_job(self, tx, id, cancelled, None).await?;
         Ok(true)
     }
 
@@ -566,7 +553,7 @@ impl Store {
 }
 
 /// Locks the job's row and gives its state.
-async fn lock_job(store: &Store, tx: &mut PgConnection, id: Uuid) -> Result<JobState, StoreError> {
+pub(super) async fn lock_job(store: &Store, tx: &mut PgConnection, id: Uuid) -> Result<JobState, StoreError> {
     let row = store
         .query("select state from touchline.jobs where id = $1 for update")
         .bind(id)
@@ -577,13 +564,12 @@ async fn lock_job(store: &Store, tx: &mut PgConnection, id: Uuid) -> Result<JobS
     Ok(JobState::from_word(&word).unwrap_or(JobState::Running))
 }
 
-/// Ends a job badly: its chunks too, under numbers that nobody holds.
-async fn end_job(
+/// Takes a job whose row is locked from one state to a bad end: its chunks too, under numbers that nobody holds.
+pub(super) async fn end_job(
     store: &Store,
     tx: &mut PgConnection,
     id: Uuid,
-    from: JobState,
-    to: JobState,
+    edge: Edge,
     failure: Option<(FailureCode, &str)>,
 ) -> Result<(), StoreError> {
     const ENDED: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::JobEnded);
@@ -615,8 +601,8 @@ async fn end_job(
          from job left join clip on true",
         )
         .bind(id)
-        .bind(from.as_str())
-        .bind(to.as_str())
+        .bind(edge.from)
+        .bind(edge.to)
         .bind(failure.map(|(code, _)| code.as_str()))
         .bind(failure.map(|(_, message)| message))
         .bind(Json(failure.map_or_else(

@@ -5,8 +5,10 @@ use sqlx::types::Json;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+use super::jobs::end_job;
 use super::{Edge, Store, StoreError, Transaction, read_json, signed, unsigned};
 use crate::cmaf::SegmentFacts;
+use crate::failure::FailureCode;
 use crate::state::{JobEvent, JobState};
 
 /// One rendition of a job that grows.
@@ -340,6 +342,30 @@ impl PublicationLock {
             .await?;
         self.tx.commit().await?;
         Ok(row.try_get::<i64, _>("n")? == 1)
+    }
+
+    /// The job cannot be published: it fails, in the transaction that holds the lock. So what was read since the lock was
+    /// taken is still so: before it is freed, no other try of the job begins and nothing is withdrawn. `false` when the job
+    /// was cancelled in between.
+    ///
+    /// # Errors
+    /// [`StoreError`]: also when the lock is lost, and with it the right to judge.
+    pub async fn fail(mut self, code: FailureCode, message: &str) -> Result<bool, StoreError> {
+        const FAILED: Edge = Edge::job(JobState::Publishing, JobEvent::Failed);
+        let held = self
+            .store
+            .query("select 1 from touchline.jobs where id = $1 and state = $2 and generation = $3 for update")
+            .bind(self.job)
+            .bind(FAILED.from)
+            .bind(self.generation)
+            .fetch_optional(&mut *self.tx)
+            .await?;
+        if held.is_none() {
+            return Ok(false);
+        }
+        end_job(&self.store, &mut self.tx, self.job, FAILED, Some((code, message))).await?;
+        self.tx.commit().await?;
+        Ok(true)
     }
 }
 

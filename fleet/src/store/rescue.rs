@@ -6,7 +6,8 @@ use serde::Serialize;
 use sqlx::Row;
 use uuid::Uuid;
 
-use super::{Edge, Store, StoreError, read_json, seconds};
+use super::jobs::{end_job, lock_job};
+use super::{Edge, Store, StoreError, Transaction, read_json, seconds};
 use crate::failure::FailureCode;
 use crate::ladder::{Ladder, Top};
 use crate::state::{ChunkEvent, ChunkState, JobEvent, JobState};
@@ -51,6 +52,8 @@ pub struct GivenUp {
     pub job: Uuid,
     /// Chunk.
     pub chunk: i32,
+    /// The attempt that it had when it was seen so.
+    pub attempt: i32,
     /// Why.
     pub code: FailureCode,
     /// In a sentence.
@@ -158,7 +161,7 @@ impl Store {
     pub async fn given_up(&self, patience: Patience) -> Result<Vec<GivenUp>, StoreError> {
         let rows = self
             .query(
-                "select c.job_id, c.chunk, c.state, c.deaths, c.tries, c.last_code, c.last_message
+                "select c.job_id, c.chunk, c.attempt, c.state, c.deaths, c.tries, c.last_code, c.last_message
              from touchline.jobs j join touchline.chunks c on c.job_id = j.id
              where j.state in ('queued', 'planning', 'running', 'publishing')
                 and (c.state = 'failed' or c.state in ('waiting', 'queued') and (c.deaths >= $1 or c.tries >= $2))
@@ -173,26 +176,45 @@ impl Store {
                 let code: Option<String> = r.try_get("last_code")?;
                 let message: Option<String> = r.try_get("last_message")?;
                 let deaths: i32 = r.try_get("deaths")?;
-                let chunk = r.try_get("chunk")?;
-                let job = r.try_get("job_id")?;
+                let (job, chunk, attempt) = (r.try_get("job_id")?, r.try_get("chunk")?, r.try_get("attempt")?);
                 let failed = r.try_get::<String, _>("state")? == ChunkState::Failed.as_str();
                 Ok(if !failed && deaths >= patience.deaths {
                     let message = format!("{deaths} workers in a row fell silent on chunk {chunk}");
-                    GivenUp { job, chunk, code: FailureCode::WorkersLost, message }
+                    GivenUp { job, chunk, attempt, code: FailureCode::WorkersLost, message }
                 } else {
                     let code = code.as_deref().and_then(FailureCode::from_code).unwrap_or(FailureCode::Internal);
-                    GivenUp { job, chunk, code, message: message.unwrap_or_default() }
+                    GivenUp { job, chunk, attempt, code, message: message.unwrap_or_default() }
                 })
             })
             .collect()
     }
 
-    /// Withdraws a plan whose copied packets proved unfit, and queues the job again to encode them.
+    /// Fails the job of a chunk that was given up. `false` when that is no longer so: the job has ended, is tried again, or
+    /// has another plan.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn replan_without_copy(&self, job: Uuid) -> Result<bool, StoreError> {
+    pub async fn fail_given_up(&self, gone: &GivenUp) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        // The job's row first: a retry holds it while it gives the chunk its next number.
+        let state = lock_job(self, &mut tx, gone.job).await?;
+        let Ok(failed) = Edge::of_job(state, JobEvent::Failed) else { return Ok(false) };
+        if !is_given_up(self, &mut tx, gone).await? {
+            return Ok(false);
+        }
+        end_job(self, &mut tx, gone.job, failed, Some((gone.code, &gone.message))).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Withdraws the plan of a chunk that was given up because its copied packets proved unfit, and queues the job again to
+    /// encode them. `false` when that is no longer so.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn replan_without_copy(&self, gone: &GivenUp) -> Result<bool, StoreError> {
         const REPLAN: Edge = Edge::job(JobState::Running, JobEvent::Replanned);
+        let job = gone.job;
         let mut tx = self.begin().await?;
         let Some(row) = self
             .query("select ladder from touchline.jobs where id = $1 and state = $2 for update")
@@ -203,6 +225,10 @@ impl Store {
         else {
             return Ok(false);
         };
+        // Another dispatcher may have planned it again, and the next plan be at work.
+        if !is_given_up(self, &mut tx, gone).await? {
+            return Ok(false);
+        }
         let mut ladder: Ladder = read_json("ladder", row.try_get("ladder")?)?;
         ladder.top = Top::Encode;
         // The next plan numbers its chunks from the start; attempts go on, so that no old message fits.
@@ -275,4 +301,19 @@ impl Store {
         tx.commit().await?;
         Ok(done.rows_affected())
     }
+}
+
+/// Whether a chunk is still given up as it was seen: under the same attempt, and at rest.
+async fn is_given_up(store: &Store, tx: &mut Transaction, gone: &GivenUp) -> Result<bool, StoreError> {
+    let (still,) = store
+        .query_as(
+            "select exists (select from touchline.chunks
+                where job_id = $1 and chunk = $2 and attempt = $3 and state in ('waiting', 'queued', 'failed'))",
+        )
+        .bind(gone.job)
+        .bind(gone.chunk)
+        .bind(gone.attempt)
+        .fetch_one(&mut **tx)
+        .await?;
+    Ok(still)
 }

@@ -9,24 +9,52 @@ use super::{Store, StoreError, seconds};
 
 impl Store {
     /// Deletes rows of jobs that ended without success longer ago than `after`, and of those that made a clip's file; usage
-    /// stays, and so does every match that can be watched. Gives what was deleted.
+    /// stays, and so does every match that can be watched. Gives how many. That their objects are to be deleted is noted in
+    /// the same statement ([`removed_jobs`](Self::removed_jobs)), as nothing else knows of them any more.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<Vec<Deleted>, StoreError> {
-        Ok(self
-            .query_as(
+    pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
+        let done = self
+            .query(
                 "with old as (
-                select id from touchline.jobs
+                select id, organisation_id from touchline.jobs
                 where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null)
                 order by finished_at limit $2 for update skip locked),
-             events as (delete from touchline.events where job_id in (select id from old))
-             delete from touchline.jobs where id in (select id from old) returning organisation_id, id",
+             events as (delete from touchline.events where job_id in (select id from old)),
+             noted as (insert into touchline.removed_jobs (id, organisation_id) select id, organisation_id from old)
+             delete from touchline.jobs where id in (select id from old)",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
+            .execute(&self.pool)
+            .await?;
+        Ok(done.rows_affected())
+    }
+
+    /// Jobs whose rows are gone and whose objects may be there, the longest gone first.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn removed_jobs(&self, no_writer: Duration, limit: u32) -> Result<Vec<RemovedJob>, StoreError> {
+        Ok(self
+            .query_as(
+                "select organisation_id, id, removed_at < now() - make_interval(secs => $1) as is_settled
+                 from touchline.removed_jobs order by removed_at limit $2",
+            )
+            .bind(seconds(no_writer))
+            .bind(i64::from(limit))
             .fetch_all(&self.pool)
             .await?)
+    }
+
+    /// Notes that nothing is left of a job, and that nothing will come.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn forget_removed_job(&self, id: Uuid) -> Result<(), StoreError> {
+        self.query("delete from touchline.removed_jobs where id = $1").bind(id).execute(&self.pool).await?;
+        Ok(())
     }
 
     /// Deletes what is told of each try at the chunks of jobs that ended longer ago than `after`, once the bill of the
@@ -82,25 +110,28 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Ended jobs whose output has not been swept of what lost attempts left.
+    /// Jobs that ended longer ago than `after`, whose output has not been swept for good. Those that ended longer ago than
+    /// `no_writer` are settled.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn unswept(&self, after: Duration, limit: u32) -> Result<Vec<Unswept>, StoreError> {
+    pub async fn unswept(&self, after: Duration, no_writer: Duration, limit: u32) -> Result<Vec<Unswept>, StoreError> {
         Ok(self
             .query_as(
-                "select j.organisation_id, j.id, j.generation, j.finished_at
+                "select j.organisation_id, j.id, j.generation, j.finished_at,
+                    j.finished_at < now() - make_interval(secs => $3) as is_settled
                  from touchline.jobs j left join touchline.publications p on p.job_id = j.id
                  where j.finished_at < now() - make_interval(secs => $1) and not coalesce(p.swept, false)
                  order by j.finished_at limit $2",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
+            .bind(seconds(no_writer))
             .fetch_all(&self.pool)
             .await?)
     }
 
-    /// Notes that a job's output was swept.
+    /// Notes that a job's output was swept for good.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -150,11 +181,13 @@ impl Store {
 
 /// A job whose rows are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
-pub struct Deleted {
+pub struct RemovedJob {
     /// Owner.
     pub organisation_id: Uuid,
     /// Job.
     pub id: Uuid,
+    /// No write to it can be under way.
+    pub is_settled: bool,
 }
 
 /// An ended job whose output is to be swept.
@@ -168,4 +201,6 @@ pub struct Unswept {
     pub generation: i32,
     /// When it ended.
     pub finished_at: time::OffsetDateTime,
+    /// No write of what was under way when it ended can arrive any more.
+    pub is_settled: bool,
 }

@@ -15,8 +15,9 @@ use fleet::objects::ObjectStore;
 use fleet::queue::{MAX_BATCH, Message, Queue, QueueError};
 use fleet::store::rescue::Patience;
 
+use super::NO_WRITER;
 use super::deviation::Deviation;
-use super::memory::{Ms, Unswept};
+use super::memory::{Ms, RemovedJob, Unswept};
 use super::network::{Client, Server, Unreachable};
 use super::objects::{ObjectClient, moment};
 use super::people::unswept;
@@ -37,6 +38,8 @@ pub(crate) struct Dispatcher {
     queues: Vec<QueueClient>,
     /// Age at which what lost attempts left is deleted.
     orphans_after: Ms,
+    /// Age at which rows of jobs that ended without success are deleted, if they are.
+    rows_after: Option<Ms>,
 }
 
 /// A turn failed; the next one may not.
@@ -57,12 +60,12 @@ impl From<fleet::objects::ObjectError> for Later {
 /// Starts a dispatcher's loops.
 pub(crate) fn start(sim: &Sim, process: ProcessId) {
     let client = Client { sim: sim.clone(), process };
-    let (regions, orphans_after) = {
+    let (regions, orphans_after, rows_after) = {
         let world = sim.world();
-        (world.queues.len(), world.orphans_after)
+        (world.queues.len(), world.orphans_after, world.rows_after)
     };
     let queues = (0..regions).map(|region| QueueClient::new(client.clone(), region)).collect();
-    let it = Arc::new(Dispatcher { objects: ObjectClient(client.clone()), client, queues, orphans_after });
+    let it = Arc::new(Dispatcher { objects: ObjectClient(client.clone()), client, queues, orphans_after, rows_after });
     macro_rules! repeat {
         ($every:literal, $turn:ident) => {{
             let it = it.clone();
@@ -180,14 +183,14 @@ impl Dispatcher {
             |w: &mut World| w.store.withdraw_suspect().map_or(std::task::Poll::Pending, std::task::Poll::Ready);
         while self.client.call_locking(Server::Store, "withdraw_suspect", withdraw).await?.is_some() {}
         self.client.call(Server::Store, "resend", |w| w.store.resend(PATIENCE)).await?;
-        for (job, _, code) in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
-            if code == FailureCode::CopyImpossible {
+        for gone in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
+            if gone.code == FailureCode::CopyImpossible {
                 let replan = move |w: &mut World| {
-                    w.store.replan_without_copy(job).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
+                    w.store.replan_without_copy(&gone).map_or(std::task::Poll::Pending, std::task::Poll::Ready)
                 };
                 self.client.call_locking(Server::Store, "replan", replan).await?;
             } else {
-                self.client.call(Server::Store, "fail", move |w| w.store.fail(job, code)).await?;
+                self.client.call(Server::Store, "fail", move |w| w.store.fail_given_up(&gone)).await?;
             }
         }
         Ok(())
@@ -229,6 +232,23 @@ impl Dispatcher {
         for job in unswept {
             self.sweep_job(job).await?;
         }
+        if let Some(after) = self.rows_after {
+            self.client.call(Server::Store, "delete_old_jobs", move |w| w.store.delete_old_jobs(after)).await?;
+            self.client.stop_now_and_then(4).await;
+            let removed = self.client.call(Server::Store, "removed_jobs", |w| w.store.removed_jobs(NO_WRITER)).await?;
+            for job in removed {
+                self.sweep_removed_job(job).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn sweep_removed_job(&self, job: RemovedJob) -> Result<(), Later> {
+        let listed = self.objects.list(&keys::job_prefix(job.organisation, job.job, 1), None).await?;
+        self.objects.delete(&listed.into_iter().map(|o| o.key).collect::<Vec<_>>()).await?;
+        if job.is_settled {
+            self.client.call(Server::Store, "forget", move |w| w.store.forget_removed_job(job.job)).await?;
+        }
         Ok(())
     }
 
@@ -244,9 +264,13 @@ impl Dispatcher {
         let current = keys::job_prefix(job.organisation, job.job, job.generation);
         let listed: Vec<String> = listed.into_iter().map(|o| o.key).collect();
         let shared = self.shared_names(&listed, &files);
-        let mut orphans = orphans(listed, &current, files);
+        let takes_replaced = job.is_settled || self.does(Deviation::SweepTakesReplacedPlansEarly);
+        let mut orphans = orphans(listed, &current, files, takes_replaced);
         orphans.extend(shared);
         self.objects.delete(&orphans).await?;
+        if !job.is_settled {
+            return Ok(());
+        }
         let id = job.job;
         self.client.call(Server::Store, "mark_swept", move |w| w.store.mark_swept(id)).await?;
         Ok(())

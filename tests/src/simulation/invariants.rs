@@ -13,7 +13,7 @@ use fleet::store::work::{AttemptId, Work};
 use uuid::Uuid;
 
 use super::film::Film;
-use super::memory::{Memory, Ms, Slow, Task};
+use super::memory::{LockLost, Memory, Ms, PublicationLock, Slow, Task};
 use super::network;
 use super::worker::{HEARTBEAT, LEASE, LOOK};
 use super::world::{ProcessId, World};
@@ -137,10 +137,10 @@ impl World {
     }
 
     /// A publisher found that a job cannot be published: something was lost on the way.
-    pub(crate) fn fail_publication(&mut self, job: Uuid, code: FailureCode) -> bool {
-        let failed = self.store.fail(job, code);
-        if failed {
-            self.broken(|| format!("job {job}: all was done, and it cannot be published: {code}"));
+    pub(crate) fn fail_publication(&mut self, lock: &PublicationLock, code: FailureCode) -> Result<bool, LockLost> {
+        let failed = self.store.fail_publication(lock, code);
+        if failed == Ok(true) {
+            self.broken(|| format!("job {}: all was done, and it cannot be published: {code}", lock.job));
         }
         failed
     }

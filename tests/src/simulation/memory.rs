@@ -23,8 +23,8 @@ use uuid::Uuid;
 
 use super::deviation::Deviation;
 
-pub(crate) use publication::PublicationLock;
-pub(crate) use retention::Unswept;
+pub(crate) use publication::{LockLost, PublicationLock};
+pub(crate) use retention::{RemovedJob, Unswept};
 pub(crate) use stragglers::Slow;
 pub(crate) use work::{Claimed, PlanRow, Task};
 
@@ -44,6 +44,8 @@ pub(crate) struct Memory {
     pub(crate) workers: BTreeMap<Uuid, Worker>,
     pub(crate) regions: BTreeMap<String, RegionRow>,
     pub(crate) devices: BTreeMap<String, Device>,
+    /// Jobs whose rows are gone: organisation, and since when.
+    pub(crate) removed: BTreeMap<Uuid, (Uuid, Ms)>,
     /// Weights.
     pub(crate) organisations: BTreeMap<Uuid, u32>,
     /// The planted fault of this run.

@@ -174,7 +174,7 @@ pub(super) fn begin_publishing(world: &mut World) -> u64 {
 
 /// Now and then somebody tries a job again just when what it left is being swept.
 pub(super) fn unswept(world: &mut World, after: Ms) -> Vec<Unswept> {
-    let found = world.store.unswept(after);
+    let found = world.store.unswept(after, super::NO_WRITER);
     if world.weather.foul && world.random.u32(0..3) == 0 {
         for job in found.iter().map(|u| u.job) {
             let at = world.now + world.random.i64(0..120);

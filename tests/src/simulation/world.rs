@@ -103,6 +103,8 @@ pub(crate) struct World {
     pub(crate) undecided: u32,
     /// Age at which what lost attempts left is deleted.
     pub(crate) orphans_after: Ms,
+    /// Age at which rows of jobs that ended without success are deleted, if they are.
+    pub(crate) rows_after: Option<Ms>,
     /// Names given so far.
     ids: u128,
     pub(crate) steps: u64,
@@ -137,6 +139,8 @@ impl World {
             films: BTreeMap::new(),
             undecided: 0,
             orphans_after: 0,
+            // Early, so that it meets writers; and in some runs alone, as a job that is gone is not tried again.
+            rows_after: seed.is_multiple_of(4).then_some(12_000),
             ids: 0,
             steps: 0,
             over: false,

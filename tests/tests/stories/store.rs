@@ -143,7 +143,7 @@ async fn an_orderly_hand_back_costs_no_try_and_silence_in_a_row_ends_the_job_wit
     }
     let given_up = store.given_up(patience).await.unwrap();
     assert_eq!(given_up[0].code, fleet::failure::FailureCode::WorkersLost);
-    assert!(store.fail(id, given_up[0].code, &given_up[0].message).await.unwrap());
+    assert!(store.fail_given_up(&given_up[0]).await.unwrap());
     let row = store.job(id).await.unwrap();
     assert_eq!((row.state.as_str(), row.failure_code.as_deref()), ("failed", Some("workers_lost")));
     // Tried again by hand, it starts under a number that nobody has.

@@ -1,14 +1,24 @@
 //! Two transactions at once, on real Postgres: what the simulation cannot see, as each of its statements is one step.
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use dispatcher::publisher::Publisher;
+use fleet::failure::FailureCode;
+use fleet::objects::{ETag, ObjectError, ObjectFacts, ObjectMeta, ObjectStore, PutCondition};
 use fleet::queue::Message;
-use fleet::store::work::{AttemptId, Claimed, Commit, Completed, Completion, NewFile};
+use fleet::store::rescue::Patience;
+use fleet::store::work::{AttemptId, Claimed, Commit, Completed, Completion, Ending, NewFile};
 use fleet::store::workers::NewWorker;
 use fleet::store::{Store, StoreOptions};
 use sqlx::{Connection, PgConnection};
 use stories::fleet_processes::small_ladder;
 use stories::services::Postgres;
+use stories::simulation::plan_of;
+use tokio::sync::Notify;
 use uuid::Uuid;
 
 const LEASE: Duration = Duration::from_secs(60);
@@ -168,9 +178,12 @@ async fn a_job_does_not_begin_to_be_published_on_segments_that_a_quarantine_is_w
 #[tokio::test(flavor = "multi_thread")]
 async fn another_plan_waits_for_the_publisher_of_the_first_who_then_finds_nothing() {
     let world = world().await;
+    let ending = Ending::GaveUp { code: FailureCode::CopyImpossible, message: String::new() };
+    assert!(world.store.end_attempt(world.id, 0, &ending).await.unwrap());
+    let given_up = world.store.given_up(Patience::default()).await.unwrap().remove(0);
     let mut lock = world.store.lock_publication(world.job, 1).await.unwrap().unwrap();
     assert_eq!(lock.listed_segments("v180", 9).await.unwrap().len(), 1);
-    let (replanned, ()) = tokio::join!(async { world.store.replan_without_copy(world.job).await.unwrap() }, async {
+    let (replanned, ()) = tokio::join!(async { world.store.replan_without_copy(&given_up).await.unwrap() }, async {
         world.waiting(1).await;
         assert_eq!(lock.listed_segments("v180", 9).await.unwrap().len(), 1, "the plan is still its own");
         drop(lock);
@@ -185,13 +198,7 @@ async fn a_publisher_whose_connection_was_ended_reads_nothing_and_withdraws_no_p
     let world = world().await;
     let lock = world.store.lock_publication(world.job, 1).await.unwrap().unwrap();
     let mut lock = lock.promise(1).await.unwrap().unwrap();
-    sqlx::query(
-        "select pg_terminate_backend(pid) from pg_stat_activity
-         where datname = current_database() and state = 'idle in transaction'",
-    )
-    .execute(world.store.pool())
-    .await
-    .unwrap();
+    world.end_transactions().await;
     let error = lock.listed_segments("v180", 9).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     drop(lock);
@@ -199,4 +206,135 @@ async fn a_publisher_whose_connection_was_ended_reads_nothing_and_withdraws_no_p
     world.store.quarantine(DEVICE, "wrong").await.unwrap();
     assert_eq!(world.store.withdraw_suspect().await.unwrap().unwrap().segments, 0);
     assert_eq!(world.complete().await, Completed::Done);
+}
+
+impl World {
+    /// Gives the job a plan, which asks for more than its rows have: no init segment is recorded.
+    async fn planned(&self) {
+        sqlx::query("update touchline.jobs set plan = $2, end_frames = 150 where id = $1")
+            .bind(self.job)
+            .bind(serde_json::to_value(plan_of(150, &[180])).unwrap())
+            .execute(self.store.pool())
+            .await
+            .unwrap();
+    }
+
+    /// Completes the chunk and has the job be published.
+    async fn publishing(&self) {
+        self.planned().await;
+        assert_eq!(self.complete().await, Completed::Done);
+        assert_eq!(self.store.begin_publishing().await.unwrap(), 1);
+    }
+
+    /// Ends whatever holds locks, as a restart of the server does.
+    async fn end_transactions(&self) {
+        sqlx::query(
+            "select pg_terminate_backend(pid) from pg_stat_activity
+             where datname = current_database() and state = 'idle in transaction'",
+        )
+        .execute(self.store.pool())
+        .await
+        .unwrap();
+    }
+
+    async fn state(&self) -> String {
+        self.store.job(self.job).await.unwrap().state
+    }
+}
+
+/// An empty store whose lists wait until they are let go.
+#[derive(Debug, Default)]
+struct HeldLists {
+    asked: Notify,
+    go: Notify,
+}
+
+#[async_trait]
+impl ObjectStore for HeldLists {
+    async fn put(&self, key: &str, _: Bytes, _: ObjectMeta, _: PutCondition) -> Result<ETag, ObjectError> {
+        Err(ObjectError::Forbidden { key: key.to_owned() })
+    }
+
+    async fn put_file(&self, key: &str, _: &Path, _: ObjectMeta) -> Result<ETag, ObjectError> {
+        Err(ObjectError::Forbidden { key: key.to_owned() })
+    }
+
+    async fn get(&self, key: &str, _: u64) -> Result<(Bytes, ETag), ObjectError> {
+        Err(ObjectError::NotFound { key: key.to_owned() })
+    }
+
+    async fn get_range(&self, key: &str, _: u64, _: u64) -> Result<Bytes, ObjectError> {
+        Err(ObjectError::NotFound { key: key.to_owned() })
+    }
+
+    async fn head(&self, _: &str) -> Result<Option<ObjectFacts>, ObjectError> {
+        Ok(None)
+    }
+
+    async fn list(&self, _: &str, _: Option<&str>) -> Result<Vec<ObjectFacts>, ObjectError> {
+        self.asked.notify_one();
+        self.go.notified().await;
+        Ok(Vec::new())
+    }
+
+    async fn delete(&self, _: &[String]) -> Result<(), ObjectError> {
+        Ok(())
+    }
+
+    async fn abort_stale_uploads(&self, _: Duration) -> Result<u64, ObjectError> {
+        Ok(0)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_lost_its_lock_does_not_fail_the_next_try_of_its_job() {
+    let world = world().await;
+    world.publishing().await;
+    let objects = Arc::new(HeldLists::default());
+    let publisher = Publisher::new(world.store.clone(), objects.clone());
+    let (changed, ()) = tokio::join!(async { publisher.turn().await.unwrap() }, async {
+        objects.asked.notified().await;
+        world.end_transactions().await;
+        assert!(world.store.cancel(world.job).await.unwrap());
+        world.store.retry(world.job).await.unwrap();
+        assert_eq!(world.store.begin_publishing().await.unwrap(), 1);
+        objects.go.notify_one();
+    });
+    assert_eq!((changed, world.state().await.as_str()), (0, "publishing"), "what it read was of the try before");
+    // Whoever holds the lock all the time may judge.
+    objects.go.notify_one();
+    assert_eq!(publisher.turn().await.unwrap(), 1);
+    let job = world.store.job(world.job).await.unwrap();
+    assert_eq!((job.state.as_str(), job.failure_code.as_deref()), ("failed", Some("internal")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_does_not_fail_a_job_that_was_cancelled_and_holds_up_its_next_try() {
+    let world = world().await;
+    world.publishing().await;
+    let lock = world.store.lock_publication(world.job, 1).await.unwrap().unwrap();
+    assert!(world.store.cancel(world.job).await.unwrap());
+    let (failed, ()) = tokio::join!(
+        async {
+            world.waiting(1).await;
+            lock.fail(FailureCode::Internal, "").await.unwrap()
+        },
+        async { world.store.retry(world.job).await.unwrap() }
+    );
+    assert!(!failed);
+    assert_eq!(world.state().await, "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_that_was_given_up_in_an_earlier_try_fails_no_later_one() {
+    let world = world().await;
+    world.planned().await;
+    let ending = Ending::GaveUp { code: FailureCode::CopyImpossible, message: String::new() };
+    assert!(world.store.end_attempt(world.id, 0, &ending).await.unwrap());
+    let given_up = world.store.given_up(Patience::default()).await.unwrap().remove(0);
+    assert!(world.store.cancel(world.job).await.unwrap());
+    world.store.retry(world.job).await.unwrap();
+    assert!(!world.store.fail_given_up(&given_up).await.unwrap());
+    assert!(!world.store.replan_without_copy(&given_up).await.unwrap());
+    assert_eq!((world.state().await.as_str(), world.chunk().await), ("running", ("waiting".to_owned(), 2)));
 }

@@ -69,17 +69,13 @@ impl Dispatcher {
             jobs.entry(growth.job).or_default().push(growth);
         }
         for (job, tracks) in jobs {
-            match self.job_turn(job, &tracks).await {
-                Ok(()) | Err(Fault::Later) => {}
-                Err(Fault::Job(code)) => {
-                    self.client.call(Server::Store, "fail", move |w| w.fail_publication(job, code)).await?;
-                }
-            }
+            // The next turn tries again.
+            let _later = self.job_turn(job, &tracks).await;
         }
         Ok(())
     }
 
-    async fn job_turn(&self, job: Uuid, tracks: &[Growth]) -> Result<(), Fault> {
+    async fn job_turn(&self, job: Uuid, tracks: &[Growth]) -> Result<(), Later> {
         if tracks.iter().any(|t| t.publishing) {
             return self.finish(job).await;
         }
@@ -105,7 +101,7 @@ impl Dispatcher {
         let wanted = wanted.max(guard.lock.listed);
         let lock = guard.lock.clone();
         let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, wanted));
-        promise.await?.map_err(|_| Fault::Later)?;
+        promise.await?.map_err(|_| Later)?;
         let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
         let wanted = wanted.max(guard.lock.listed);
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
@@ -116,7 +112,7 @@ impl Dispatcher {
         self.client.stop_now_and_then(8).await;
         let lock = guard.lock.clone();
         let noted = self.client.call(Server::Store, "grown", move |w| w.store.grown(&lock, wanted, wanted * 6_000));
-        noted.await?.map_err(|_| Fault::Later)
+        noted.await?.map_err(|_| Later)
     }
 
     async fn subject(&self, job: Uuid) -> Result<Option<Subject>, Unreachable> {
@@ -164,7 +160,7 @@ impl Dispatcher {
         tracks: &[&Growth],
         wanted: u64,
         ended: bool,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, Later> {
         let inits = self.inits(subject.job).await?;
         let mut growing: BTreeMap<String, GrowingTrack> = BTreeMap::new();
         for track in tracks {
@@ -172,7 +168,7 @@ impl Dispatcher {
             let Some(init_uri) = inits.get(name) else { continue };
             let (held, asked) = (lock.clone(), name.clone());
             let listed = move |w: &mut World| w.store.listed_segments(&held, &asked, wanted);
-            let rows = self.client.call(Server::Store, "listed_segments", listed).await?.map_err(|_| Fault::Later)?;
+            let rows = self.client.call(Server::Store, "listed_segments", listed).await?.map_err(|_| Later)?;
             let has_no_more = ended || track.kind == "audio" && track.ended;
             if !is_listable(rows.iter().map(|(index, _)| *index), wanted, has_no_more)
                 && !self.does(Deviation::GrowsOverHoles)
@@ -219,10 +215,45 @@ impl Dispatcher {
         self.objects.put(key, Bytes::from(text), meta_for(key), condition).await
     }
 
-    /// Checks and publishes a job all of whose chunks are done.
-    async fn finish(&self, job: Uuid) -> Result<(), Fault> {
+    /// Checks and publishes a job all of whose chunks are done, or fails it.
+    async fn finish(&self, job: Uuid) -> Result<(), Later> {
         let Some(subject) = self.subject(job).await? else { return Ok(()) };
         let Some(guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        if !self.look(&guard.lock).await? {
+            return Ok(());
+        }
+        let growth = self.client.call(Server::Store, "growth", |w| w.store.growth()).await?;
+        let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
+        let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(0);
+        let lock = guard.lock.clone();
+        let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, longest));
+        promise.await?.map_err(|_| Later)?;
+        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
+        if !self.look(&guard.lock).await? {
+            return Ok(());
+        }
+        match self.complete(&subject, &mut guard.lock, &growth, longest).await {
+            Ok(None) => Ok(()),
+            Ok(Some(frames)) => self.succeed(&guard.lock, frames).await,
+            Err(Fault::Job(code)) => {
+                let lock = guard.lock.clone();
+                let fail = move |w: &mut World| w.fail_publication(&lock, code);
+                self.client.call(Server::Store, "fail_publication", fail).await?.map_err(|_| Later)?;
+                Ok(())
+            }
+            Err(Fault::Later) => Err(Later),
+        }
+    }
+
+    /// Writes all playlists, the master playlist last. Gives the number of frames; `None` when the job was cancelled.
+    async fn complete(
+        &self,
+        subject: &Subject,
+        lock: &mut PublicationLock,
+        growth: &[Growth],
+        longest: u64,
+    ) -> Result<Option<u64>, Fault> {
+        let job = subject.job;
         let end = move |w: &mut World| w.store.jobs.get(&job).and_then(|j| j.end_frames);
         let frames = self.client.call(Server::Store, "job", end).await?.unwrap_or(0).unsigned_abs();
         if frames == 0 {
@@ -234,17 +265,17 @@ impl Dispatcher {
         let segments = subject.plan.video.grid.segments(frames);
         let mut tracks = BTreeMap::new();
         for video in &subject.plan.video.renditions {
-            let (track, total) = self.track(&subject, &video.name, &inits, &stored).await?;
+            let (track, total) = self.track(subject, &video.name, &inits, &stored).await?;
             if track.segments.len() as u64 != segments || total != frames {
                 return Err(Fault::Job(FailureCode::Internal));
             }
             tracks.insert(video.name.clone(), track);
-            self.look(&guard.lock).await?;
+            self.look(lock).await?;
         }
         for audio in subject.plan.audio.iter().filter(|a| inits.contains_key(&a.name)) {
-            tracks.insert(audio.name.clone(), self.track(&subject, &audio.name, &inits, &stored).await?.0);
+            tracks.insert(audio.name.clone(), self.track(subject, &audio.name, &inits, &stored).await?.0);
         }
-        let mut master = self.master(&subject, &tracks);
+        let mut master = self.master(subject, &tracks);
         for uri in master.variants.iter_mut().map(|v| &mut v.uri) {
             *uri = uri.replace(keys::WATCH, "index.m3u8");
         }
@@ -253,48 +284,36 @@ impl Dispatcher {
         }
         let master = render_multivariant_playlist(&master);
         if self.does(Deviation::MasterFirst) {
-            self.put_master(&subject, &master).await?;
+            self.put_master(subject, &master).await?;
         }
         for track in tracks.values() {
             let map = Some(Arc::new(Map { uri: track.init_uri.clone(), byte_range: None }));
             let entries = track.segments.iter().map(|(uri, s)| Segment::new(uri.clone(), *s, map.clone())).collect();
             let text = render_media_playlist(&MediaPlaylist::new(PlaylistType::Vod, 6, entries));
             self.put(&format!("{}{}/index.m3u8", subject.prefix, track.name), text, PutCondition::Always).await?;
-            self.look(&guard.lock).await?;
+            self.look(lock).await?;
         }
         // Who watches the growing presentation gets its rest and its end.
-        let growth = self.client.call(Server::Store, "growth", |w| w.store.growth()).await?;
-        let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
         let names: Vec<&Growth> = growth.iter().collect();
-        let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(segments).max(segments);
-        let lock = guard.lock.clone();
-        let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, longest));
-        promise.await?.map_err(|_| Fault::Later)?;
-        let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
-        if !self.look(&guard.lock).await? {
-            return Ok(());
+        let longest = longest.max(segments);
+        if !self.write_growing(subject, lock, &names, longest, true).await? {
+            return Ok(None);
         }
-        if !self.write_growing(&subject, &mut guard.lock, &names, longest, true).await? {
-            return Ok(());
-        }
-        guard.lock.listed = longest;
-        if !self.look(&guard.lock).await? {
-            return Ok(());
+        lock.listed = longest;
+        if !self.look(lock).await? {
+            return Ok(None);
         }
         if self.does(Deviation::SuccessFirst) {
-            self.succeed(&guard.lock, frames).await?;
+            self.succeed(lock, frames).await?;
         }
-        self.put_master(&subject, &master).await?;
-        if !self.does(Deviation::SuccessFirst) {
-            self.succeed(&guard.lock, frames).await?;
-        }
-        Ok(())
+        self.put_master(subject, &master).await?;
+        Ok(Some(frames).filter(|_| !self.does(Deviation::SuccessFirst)))
     }
 
-    async fn look(&self, lock: &PublicationLock) -> Result<bool, Fault> {
+    async fn look(&self, lock: &PublicationLock) -> Result<bool, Later> {
         let lock = lock.clone();
         let asked = self.client.call(Server::Store, "is_publishing", move |w| w.store.is_publishing(&lock)).await?;
-        asked.map_err(|_| Fault::Later)
+        asked.map_err(|_| Later)
     }
 
     async fn put_master(&self, subject: &Subject, master: &str) -> Result<(), Fault> {
@@ -309,10 +328,10 @@ impl Dispatcher {
         }
     }
 
-    async fn succeed(&self, lock: &PublicationLock, frames: u64) -> Result<(), Fault> {
+    async fn succeed(&self, lock: &PublicationLock, frames: u64) -> Result<(), Later> {
         let (lock, job) = (lock.clone(), lock.job);
         let publish = move |w: &mut World| w.store.publish(&lock, frames * 40);
-        let published = self.client.call(Server::Store, "publish", publish).await?.map_err(|_| Fault::Later)?;
+        let published = self.client.call(Server::Store, "publish", publish).await?.map_err(|_| Later)?;
         if published && self.does(Deviation::EventAfterPublication) {
             self.client.call(Server::Store, "event", move |w| w.store.tell_of_success(job)).await?;
         }

@@ -10,7 +10,7 @@ use fleet::plan::Backend;
 use fleet::queue::Message;
 use fleet::state::ChunkState;
 use fleet::store::jobs::NewJob;
-use fleet::store::rescue::Patience;
+use fleet::store::rescue::{GivenUp, Patience};
 use fleet::store::work::{AttemptId, Beat, Claimed, Completion, Ending, NewFile, NewPlan, Work};
 use uuid::Uuid;
 
@@ -275,15 +275,25 @@ impl Both {
             }
             4 => {
                 let there = self.sql.given_up(PATIENCE).await.map_err(|e| e.to_string())?;
-                let there: Vec<_> = there.into_iter().map(|g| (g.job, g.chunk, g.code)).collect();
+                let unsaid = |g: GivenUp| GivenUp { message: String::new(), ..g };
+                let there: Vec<_> = there.into_iter().map(unsaid).collect();
                 same("given_up".to_owned(), &there, &self.memory.given_up(PATIENCE))
             }
             _ => {
-                let job = self.job();
-                let there = self.sql.replan_without_copy(job).await.map_err(|e| e.to_string())?;
-                same(format!("replan {job}"), &Some(there), &self.memory.replan_without_copy(job))
+                let Some(gone) = self.given_up() else { return Ok(String::new()) };
+                let there = self.sql.replan_without_copy(&gone).await.map_err(|e| e.to_string())?;
+                same(format!("replan {gone:?}"), &Some(there), &self.memory.replan_without_copy(&gone))
             }
         }
+    }
+
+    /// A chunk as if it had been given up; now and then in an earlier try.
+    fn given_up(&mut self) -> Option<GivenUp> {
+        let job = self.job();
+        let chunks: Vec<(i32, i32)> = self.memory.jobs.get(&job)?.chunks.iter().map(|(n, c)| (*n, c.attempt)).collect();
+        let (chunk, attempt) = chunks[self.random.usize(0..chunks.len())];
+        let attempt = attempt - i32::from(self.random.u32(0..4) == 0);
+        Some(GivenUp { job, chunk, attempt, code: FailureCode::NotMedia, message: String::new() })
     }
 
     async fn people(&mut self) -> Told {
@@ -297,8 +307,9 @@ impl Both {
                 same(format!("cancel {job}"), &there.ok(), &self.memory.cancel(job).ok())
             }
             1 => {
-                let there = self.sql.fail(job, FailureCode::NotMedia, "").await.map_err(|e| e.to_string())?;
-                same(format!("fail {job}"), &there, &self.memory.fail(job, FailureCode::NotMedia))
+                let Some(gone) = self.given_up() else { return Ok(String::new()) };
+                let there = self.sql.fail_given_up(&gone).await.map_err(|e| e.to_string())?;
+                same(format!("fail {gone:?}"), &there, &self.memory.fail_given_up(&gone))
             }
             2 => {
                 let there = self.sql.retry(job).await;

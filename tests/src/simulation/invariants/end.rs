@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use fleet::keys;
 use fleet::state::JobState;
+use uuid::Uuid;
 
 use crate::simulation::NO_WRITER;
 use crate::simulation::faults::FEWEST;
@@ -57,14 +58,20 @@ impl World {
         if let Some((region, queue)) = self.queues.iter().enumerate().find(|(_, q)| q.len() > 0) {
             return Some(format!("{} message(s) are still in the queue of region {region}", queue.len()));
         }
+        if let Some(id) = self.films.keys().find(|id| self.is_left_of_removed(**id)) {
+            return Some(format!("job {id} is gone, and objects of it are left"));
+        }
+        if let Some(id) = self.store.removed.keys().next() {
+            return Some(format!("job {id} is gone, and still noted"));
+        }
         for (id, job) in &self.store.jobs {
+            if self.rows_after.is_some() && job.state != JobState::Succeeded {
+                return Some(format!("job {id} is {}, and its rows are still there", job.state));
+            }
             let prefix = keys::job_prefix(job.organisation, *id, job.generation);
             let master = self.objects.all.contains_key(&format!("{prefix}{}", keys::MASTER));
             if job.state == JobState::Succeeded && !master {
                 return Some(format!("job {id} has succeeded, without a master playlist"));
-            }
-            if self.orphans_after < NO_WRITER {
-                continue;
             }
             let segments = job.segments.iter().map(|((name, _), s)| format!("{prefix}{name}/{}", s.uri));
             let inits =
@@ -72,10 +79,17 @@ impl World {
             let rows: BTreeSet<String> = segments.chain(inits).collect();
             let root = keys::job_prefix(job.organisation, *id, 1);
             let of_job = self.objects.all.keys().skip_while(|k| **k < root).take_while(|k| k.starts_with(&root));
-            if let Some(orphan) = of_job.filter(|k| k.ends_with(".m4s")).find(|k| !rows.contains(*k)) {
+            let is_orphan = |key: &&String| !key.starts_with(&prefix) || key.ends_with(".m4s") && !rows.contains(*key);
+            if let Some(orphan) = of_job.filter(is_orphan).next() {
                 return Some(format!("job {id} is {} and swept; {orphan} is left, which nothing names", job.state));
             }
         }
         None
+    }
+
+    /// Whether the rows of a job are gone, and not all of its objects are.
+    fn is_left_of_removed(&self, id: Uuid) -> bool {
+        let of_it = |key: &String| key.split('/').nth(1).is_some_and(|job| job == id.to_string());
+        !self.store.jobs.contains_key(&id) && self.objects.all.keys().any(of_it)
     }
 }

@@ -61,7 +61,7 @@ impl Memory {
         Ok(true)
     }
 
-    /// `false` when it has ended.
+    /// What planted faults do: fails a job whatever came of it since. `false` when it has ended.
     pub(crate) fn fail(&mut self, id: Uuid, code: FailureCode) -> bool {
         let Some(job) = self.jobs.get(&id) else { return false };
         let Ok(to) = job.state.after(JobEvent::Failed) else { return false };
@@ -109,7 +109,7 @@ impl Memory {
     }
 
     /// Ends a job badly: its chunks too, under numbers that nobody holds.
-    fn end_job(&mut self, id: Uuid, to: JobState, failure: Option<FailureCode>) {
+    pub(super) fn end_job(&mut self, id: Uuid, to: JobState, failure: Option<FailureCode>) {
         let now = self.now;
         let spares_chunks = self.does(Deviation::CancelSparesChunks) && to == JobState::Cancelled;
         let Some(job) = self.jobs.get_mut(&id) else { return };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use fleet::failure::FailureCode;
 use fleet::state::{JobEvent, JobState};
 use fleet::store::publication::Growth;
 use uuid::Uuid;
@@ -193,6 +194,22 @@ impl Memory {
         }
         self.touch(lock.job);
         Ok(published)
+    }
+
+    /// A publisher found that the job cannot be published; `false` when it was cancelled in between.
+    pub(crate) fn fail_publication(&mut self, lock: &PublicationLock, code: FailureCode) -> Result<bool, LockLost> {
+        if self.does(Deviation::PublisherFailsWithoutLock) {
+            return Ok(self.fail(lock.job, code));
+        }
+        let job = self.held(lock)?;
+        if let Some(publication) = &mut job.publication {
+            publication.lock = None;
+        }
+        let is_publishing = job.state == JobState::Publishing;
+        if is_publishing {
+            self.end_job(lock.job, JobState::Failed, Some(code));
+        }
+        Ok(is_publishing)
     }
 
     /// What the planted fault does in a call of its own.

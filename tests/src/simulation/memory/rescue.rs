@@ -3,9 +3,8 @@
 use fleet::failure::FailureCode;
 use fleet::queue::Message;
 use fleet::state::{ChunkEvent, ChunkState, JobEvent, JobState};
-use fleet::store::rescue::{Lost, Patience};
+use fleet::store::rescue::{GivenUp, Lost, Patience};
 use fleet::store::work::Work;
-use uuid::Uuid;
 
 use super::{Chunk, Memory, Ms, PLAN};
 use crate::simulation::deviation::Deviation;
@@ -96,8 +95,7 @@ impl Memory {
         recalled.len() as u64
     }
 
-    /// Job, chunk, code.
-    pub(crate) fn given_up(&self, patience: Patience) -> Vec<(Uuid, i32, FailureCode)> {
+    pub(crate) fn given_up(&self, patience: Patience) -> Vec<GivenUp> {
         let mut given_up = Vec::new();
         for (id, job) in self.jobs.iter().filter(|(_, j)| !j.state.is_final()) {
             for (number, chunk) in &job.chunks {
@@ -108,18 +106,33 @@ impl Memory {
                 }
                 let silent = !failed && chunk.deaths >= patience.deaths;
                 let code = chunk.last_code.unwrap_or(FailureCode::Internal);
-                given_up.push((*id, *number, if silent { FailureCode::WorkersLost } else { code }));
+                let code = if silent { FailureCode::WorkersLost } else { code };
+                let (job, chunk, attempt) = (*id, *number, chunk.attempt);
+                given_up.push(GivenUp { job, chunk, attempt, code, message: String::new() });
             }
         }
         given_up
     }
 
+    fn is_given_up(&self, gone: &GivenUp) -> bool {
+        let chunk = self.jobs.get(&gone.job).and_then(|j| j.chunks.get(&gone.chunk));
+        let rests = |c: &Chunk| matches!(c.state, ChunkState::Waiting | ChunkState::Queued | ChunkState::Failed);
+        chunk.is_some_and(|c| c.attempt == gone.attempt && rests(c))
+    }
+
+    pub(crate) fn fail_given_up(&mut self, gone: &GivenUp) -> bool {
+        if self.does(Deviation::FailIgnoresAttempt) {
+            return self.fail(gone.job, gone.code);
+        }
+        self.is_given_up(gone) && self.fail(gone.job, gone.code)
+    }
+
     /// `None`: a publisher holds the row; the statement waits.
-    pub(crate) fn replan_without_copy(&mut self, id: Uuid) -> Option<bool> {
-        let now = self.now;
+    pub(crate) fn replan_without_copy(&mut self, gone: &GivenUp) -> Option<bool> {
+        let (id, now, is_given_up) = (gone.job, self.now, self.is_given_up(gone));
         let keeps_folder = self.does(Deviation::ReplanKeepsGeneration);
         let Some(job) = self.jobs.get_mut(&id) else { return Some(false) };
-        if job.state != JobState::Running {
+        if job.state != JobState::Running || !is_given_up {
             return Some(false);
         }
         if job.is_locked(now) {

@@ -1,8 +1,9 @@
-//! [`fleet::store::retention`]: ended jobs whose output is to be swept.
+//! [`fleet::store::retention`]: ended jobs whose output is to be swept, and jobs whose rows are gone.
 
+use fleet::state::JobState;
 use uuid::Uuid;
 
-use super::{Memory, Ms};
+use super::{Job, Memory, Ms};
 use crate::simulation::deviation::Deviation;
 
 /// An ended job whose output is to be swept.
@@ -12,10 +13,19 @@ pub(crate) struct Unswept {
     pub(crate) job: Uuid,
     pub(crate) generation: i32,
     pub(crate) finished_at: Ms,
+    pub(crate) is_settled: bool,
+}
+
+/// A job whose rows are gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RemovedJob {
+    pub(crate) organisation: Uuid,
+    pub(crate) job: Uuid,
+    pub(crate) is_settled: bool,
 }
 
 impl Memory {
-    pub(crate) fn unswept(&self, after: Ms) -> Vec<Unswept> {
+    pub(crate) fn unswept(&self, after: Ms, no_writer: Ms) -> Vec<Unswept> {
         let early = self.does(Deviation::SweepTakesRunningJobs);
         let mut found: Vec<Unswept> = self
             .jobs
@@ -28,6 +38,7 @@ impl Memory {
                     job: *id,
                     generation: job.generation,
                     finished_at,
+                    is_settled: finished_at < self.now - no_writer || self.does(Deviation::SweepIsOnce),
                 })
             })
             .collect();
@@ -39,6 +50,36 @@ impl Memory {
         if let Some(job) = self.jobs.get_mut(&job) {
             job.publication.get_or_insert_default().swept = true;
         }
+    }
+
+    /// Deletes rows of jobs that ended without success longer ago than `after`, and notes that their objects are to go.
+    pub(crate) fn delete_old_jobs(&mut self, after: Ms) -> u64 {
+        let (now, forgets) = (self.now, self.does(Deviation::RemovedJobsAreForgotten));
+        let is_old = |job: &Job| job.state != JobState::Succeeded && job.finished_at.is_some_and(|at| at < now - after);
+        // A publisher's row goes along with the job's, so the statement would wait for it.
+        let old = self.jobs.iter().filter(|(_, job)| is_old(job) && !job.is_locked(now));
+        let old: Vec<(Uuid, Uuid)> = old.map(|(id, job)| (*id, job.organisation)).collect();
+        for (id, organisation) in &old {
+            self.jobs.remove(id);
+            if !forgets {
+                self.removed.insert(*id, (*organisation, now));
+            }
+        }
+        old.len() as u64
+    }
+
+    pub(crate) fn removed_jobs(&self, no_writer: Ms) -> Vec<RemovedJob> {
+        let once = self.does(Deviation::RemovedJobsAreSweptOnce);
+        let of = |(job, (organisation, at)): (&Uuid, &(Uuid, Ms))| RemovedJob {
+            organisation: *organisation,
+            job: *job,
+            is_settled: *at < self.now - no_writer || once,
+        };
+        self.removed.iter().map(of).collect()
+    }
+
+    pub(crate) fn forget_removed_job(&mut self, job: Uuid) {
+        self.removed.remove(&job);
     }
 
     /// Rendition and file; `None` when it was tried again meanwhile.

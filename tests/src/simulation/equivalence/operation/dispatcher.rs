@@ -1,7 +1,9 @@
 //! Random operations of dispatchers: publication, retention, workers, regions, messages, devices.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use fleet::failure::FailureCode;
 use fleet::queue::Message;
 use fleet::store::publication::Publication;
 use fleet::store::workers::{NewWorker, WorkerBeat};
@@ -11,6 +13,9 @@ use super::super::Both;
 use super::{LEASE, LEASE_MS, Told, same};
 use crate::simulation::objects::moment;
 use crate::simulation::world::seconds;
+
+const NO_WRITER: Duration = Duration::from_secs(9);
+const NO_WRITER_MS: i64 = 9_000;
 
 impl Both {
     pub(super) async fn publication(&mut self) -> Told {
@@ -29,7 +34,7 @@ impl Both {
             return same(format!("lock {job}"), &false, &here.is_some());
         };
         let listed = self.random.u64(0..4);
-        match self.random.u32(0..4) {
+        match self.random.u32(0..5) {
             0 => {
                 let relocked = there.promise(listed).await.map_err(|e| e.to_string())?;
                 same(format!("promise {job}"), &Ok::<(), ()>(()), &self.memory.promise(&here, listed).map_err(|_| ()))?;
@@ -39,6 +44,11 @@ impl Both {
                 let ms = listed * 6_000;
                 there.grown(listed, ms).await.map_err(|e| e.to_string())?;
                 same(format!("grown {job}"), &Ok::<(), ()>(()), &self.memory.grown(&here, listed, ms).map_err(|_| ()))
+            }
+            2 => {
+                let failed = there.fail(FailureCode::Internal, "").await.map_err(|e| e.to_string())?;
+                let here = self.memory.fail_publication(&here, FailureCode::Internal);
+                same(format!("fail publication {job}"), &Ok::<bool, ()>(failed), &here.map_err(|_| ()))
             }
             _ => {
                 let done = Publication {
@@ -59,11 +69,17 @@ impl Both {
     }
 
     pub(super) async fn retention(&mut self) -> Told {
-        let there = self.sql.unswept(Duration::from_secs(5), 100).await.map_err(|e| e.to_string())?;
-        let here = self.memory.unswept(5_000);
-        let text = |id: Uuid, generation: i32, at: time::OffsetDateTime| format!("{id} {generation} {at}");
-        let mut said: Vec<_> = there.iter().map(|u| text(u.id, u.generation, u.finished_at)).collect();
-        let mut told: Vec<_> = here.iter().map(|u| text(u.job, u.generation, moment(u.finished_at))).collect();
+        if self.random.u32(0..8) == 0 {
+            return self.removal().await;
+        }
+        let there = self.sql.unswept(Duration::from_secs(5), NO_WRITER, 100).await.map_err(|e| e.to_string())?;
+        let here = self.memory.unswept(5_000, NO_WRITER_MS);
+        let text = |id: Uuid, generation: i32, at: time::OffsetDateTime, settled: bool| {
+            format!("{id} {generation} {at} {settled}")
+        };
+        let mut said: Vec<_> = there.iter().map(|u| text(u.id, u.generation, u.finished_at, u.is_settled)).collect();
+        let mut told: Vec<_> =
+            here.iter().map(|u| text(u.job, u.generation, moment(u.finished_at), u.is_settled)).collect();
         said.sort_unstable();
         told.sort_unstable();
         same("unswept".to_owned(), &said, &told)?;
@@ -78,6 +94,21 @@ impl Both {
         let job = here.job;
         self.memory.mark_swept(job);
         told
+    }
+
+    async fn removal(&mut self) -> Told {
+        let there = self.sql.delete_old_jobs(Duration::from_secs(15), 100).await.map_err(|e| e.to_string())?;
+        let told = same("delete_old_jobs".to_owned(), &there, &self.memory.delete_old_jobs(15_000))?;
+        let removed = self.sql.removed_jobs(NO_WRITER, 100).await.map_err(|e| e.to_string())?;
+        let there: BTreeSet<_> = removed.iter().map(|r| (r.id, r.organisation_id, r.is_settled)).collect();
+        let here = self.memory.removed_jobs(NO_WRITER_MS);
+        let here: BTreeSet<_> = here.iter().map(|r| (r.job, r.organisation, r.is_settled)).collect();
+        same("removed_jobs".to_owned(), &there, &here)?;
+        for one in removed.iter().filter(|r| r.is_settled) {
+            self.sql.forget_removed_job(one.id).await.map_err(|e| e.to_string())?;
+            self.memory.forget_removed_job(one.id);
+        }
+        Ok(told)
     }
 
     pub(super) async fn worker(&mut self) -> Told {
