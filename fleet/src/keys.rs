@@ -57,6 +57,14 @@ pub fn download(clip: Uuid, job: Uuid, attempt: i32) -> String {
     format!("clips/{clip}/{job}_a{attempt}.mp4")
 }
 
+/// Whether a key is that of a clip for download.
+#[must_use]
+pub fn is_download(key: &str) -> bool {
+    let mut parts = key.rsplit('/');
+    let (file, folder) = (parts.next().unwrap_or_default(), parts.nth(1));
+    folder == Some("clips") && file.ends_with(".mp4")
+}
+
 /// Key of an uploaded file. Its name is kept as far as every store, shell and console takes it.
 #[must_use]
 pub fn upload(organisation: Uuid, upload: Uuid, filename: &str) -> String {
@@ -83,6 +91,8 @@ mod tests {
             assert!(!is_of_one_attempt(shared), "{shared}");
         }
         let id = Uuid::nil();
+        assert!(is_download(&format!("{}{}", job_prefix(id, id, 2), download(id, id, 3))));
+        assert!(!is_download(&upload(id, id, "clips.mp4")) && !is_download("o/j/clips/c/index.m3u8"));
         for (name, kept) in [
             ("final.mp4", "final.mp4"),
             ("Spiel Größe/../#1?.mov", "Spiel_Gr__e_..__1_.mov"),

@@ -34,9 +34,8 @@ pub mod workers;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::postgres::{PgArguments, PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::query::{Query, QueryAs};
-use sqlx::{FromRow, PgPool, Postgres, SqlSafeStr};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
+use sqlx::{FromRow, PgPool, SqlSafeStr};
 
 use crate::fault::{Injected, call};
 use crate::state::{ChunkEvent, ChunkState, Illegal, JobEvent, JobState};
@@ -190,16 +189,14 @@ impl Store {
 
     /// A statement that suits what stands between us and the server.
     #[track_caller]
-    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Statement<Query<'q, Postgres, PgArguments>> {
-        Statement::new(sqlx::query(sql).persistent(self.named))
+    pub(crate) fn query<'q>(&self, sql: impl SqlSafeStr) -> Statement<'q, PgRow> {
+        Statement::new(sqlx::query(sql).persistent(self.named), Ok)
     }
 
+    /// As [`query`](Self::query), with rows that are read as `T`.
     #[track_caller]
-    pub(crate) fn query_as<'q, O>(&self, sql: impl SqlSafeStr) -> Statement<QueryAs<'q, Postgres, O, PgArguments>>
-    where
-        O: for<'r> FromRow<'r, PgRow>,
-    {
-        Statement::new(sqlx::query_as(sql).persistent(self.named))
+    pub(crate) fn query_as<'q, T: Send + for<'r> FromRow<'r, PgRow>>(&self, sql: impl SqlSafeStr) -> Statement<'q, T> {
+        Statement::new(sqlx::query(sql).persistent(self.named), |row| T::from_row(&row))
     }
 
     /// The pool, for what lives in the same database beside the store.

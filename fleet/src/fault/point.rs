@@ -5,6 +5,7 @@ use std::pin::Pin;
 
 use super::rules::{Action, Rules};
 use super::{Injected, Site};
+use crate::keys;
 
 /// A call with its fault point; boxed, as compilers have limits on how deep futures nest.
 type Passing<'a, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 'a>>;
@@ -94,12 +95,14 @@ impl Site<'_> {
 /// Which of the things that we keep a key names.
 fn kind(key: &str) -> &'static str {
     let file = key.rsplit('/').next().unwrap_or_default();
-    let by_start = [("seg_", "segment"), ("init_", "init"), ("pic_", "picture"), ("download_", "download")];
+    let by_start = [("seg_", "segment"), ("init_", "init"), ("pic_", "picture")];
     if let Some((_, kind)) = by_start.iter().find(|(start, _)| file.starts_with(start)) {
         return kind;
     }
-    let names =
-        ["index.m3u8", "iframes.m3u8", "watch.m3u8", "master.m3u8", "report.json", "thumbnails.vtt", "poster.jpg"];
+    if keys::is_download(key) {
+        return "download";
+    }
+    let names = ["index.m3u8", "iframe.m3u8", keys::WATCH, keys::MASTER, "report.json", "thumbnails.vtt", "poster.jpg"];
     names.iter().find(|name| **name == file).copied().unwrap_or("")
 }
 
@@ -109,10 +112,19 @@ mod tests {
 
     #[test]
     fn sites_have_names_that_say_what_is_called_and_where() {
-        let put = |key| Site::Object("put", key).name();
-        assert_eq!(put("o/j/v720/seg_00001_a1.m4s"), "objects.put segment");
-        assert_eq!(put("o/j/master.m3u8"), "objects.put master.m3u8");
-        assert_eq!(put("o/u/final.mp4"), "objects.put ");
+        let put = |file: &str| Site::Object("put", &format!("o/j/{file}")).name();
+        let id = uuid::Uuid::nil();
+        for (file, kind) in [
+            (format!("v720/{}", keys::segment(1, 1)), "segment"),
+            (format!("v720/{}", keys::init(b"x")), "init"),
+            (format!("storyboard/{}", keys::picture(1, 1)), "picture"),
+            (keys::download(id, id, 1), "download"),
+            ("v720/iframe.m3u8".to_owned(), "iframe.m3u8"),
+            (keys::MASTER.to_owned(), "master.m3u8"),
+            ("final.mp4".to_owned(), ""),
+        ] {
+            assert_eq!(put(&file), format!("objects.put {kind}"));
+        }
         let here = std::panic::Location::caller();
         assert_eq!(Site::Statement(here, " commit").name(), format!("fault/point.rs:{} commit", here.line()));
     }

@@ -5,101 +5,68 @@ use std::ops::{Deref, DerefMut};
 use std::panic::Location;
 
 use sqlx::postgres::{PgArguments, PgQueryResult, PgRow};
-use sqlx::query::{Query, QueryAs};
-use sqlx::{Encode, Error, Executor, FromRow, PgConnection, PgTransaction, Postgres, Type};
+use sqlx::query::Query;
+use sqlx::{Encode, Error, Executor, PgConnection, PgTransaction, Postgres, Type};
 
 use super::{Store, StoreError};
 use crate::fault::{Site, at};
 
-/// A statement that is sent when it is executed or fetched.
+/// A statement that is sent when it is executed or fetched, and answers with rows of `T`.
 #[must_use = "it was not sent"]
-pub(crate) struct Statement<Q> {
-    query: Q,
+pub(crate) struct Statement<'q, T> {
+    query: Query<'q, Postgres, PgArguments>,
+    read: fn(PgRow) -> Result<T, Error>,
     place: &'static Location<'static>,
 }
 
-impl<Q> Statement<Q> {
+impl<'q, T: Send> Statement<'q, T> {
     #[track_caller]
-    pub(super) fn new(query: Q) -> Self {
-        Self { query, place: Location::caller() }
+    pub(super) fn new(query: Query<'q, Postgres, PgArguments>, read: fn(PgRow) -> Result<T, Error>) -> Self {
+        Self { query, read, place: Location::caller() }
     }
 
     fn site(&self) -> Site<'static> {
         Site::Statement(self.place, "")
     }
-}
 
-impl<'q> Statement<Query<'q, Postgres, PgArguments>> {
-    pub(crate) fn bind<'t, T: Encode<'t, Postgres> + Type<Postgres>>(self, value: T) -> Self {
-        Self { query: self.query.bind(value), place: self.place }
+    pub(crate) fn bind<'t, V: Encode<'t, Postgres> + Type<Postgres>>(self, value: V) -> Self {
+        Self { query: self.query.bind(value), ..self }
     }
 
     pub(crate) async fn execute<'e, 'c: 'e, E>(self, executor: E) -> Result<PgQueryResult, Error>
     where
         'q: 'e,
+        T: 'e,
         E: 'e + Executor<'c, Database = Postgres>,
     {
         at(self.site(), self.query.execute(executor)).await
     }
 
-    pub(crate) async fn fetch_one<'e, 'c: 'e, E>(self, executor: E) -> Result<PgRow, Error>
+    pub(crate) async fn fetch_one<'e, 'c: 'e, E>(self, executor: E) -> Result<T, Error>
     where
         'q: 'e,
+        T: 'e,
         E: 'e + Executor<'c, Database = Postgres>,
     {
-        at(self.site(), self.query.fetch_one(executor)).await
+        at(self.site(), self.query.fetch_one(executor)).await.and_then(self.read)
     }
 
-    pub(crate) async fn fetch_optional<'e, 'c: 'e, E>(self, executor: E) -> Result<Option<PgRow>, Error>
+    pub(crate) async fn fetch_optional<'e, 'c: 'e, E>(self, executor: E) -> Result<Option<T>, Error>
     where
         'q: 'e,
+        T: 'e,
         E: 'e + Executor<'c, Database = Postgres>,
     {
-        at(self.site(), self.query.fetch_optional(executor)).await
+        at(self.site(), self.query.fetch_optional(executor)).await?.map(self.read).transpose()
     }
 
-    pub(crate) async fn fetch_all<'e, 'c: 'e, E>(self, executor: E) -> Result<Vec<PgRow>, Error>
+    pub(crate) async fn fetch_all<'e, 'c: 'e, E>(self, executor: E) -> Result<Vec<T>, Error>
     where
         'q: 'e,
+        T: 'e,
         E: 'e + Executor<'c, Database = Postgres>,
     {
-        at(self.site(), self.query.fetch_all(executor)).await
-    }
-}
-
-impl<'q, O> Statement<QueryAs<'q, Postgres, O, PgArguments>>
-where
-    O: Send + Unpin + for<'r> FromRow<'r, PgRow>,
-{
-    pub(crate) fn bind<T: 'q + Encode<'q, Postgres> + Type<Postgres>>(self, value: T) -> Self {
-        Self { query: self.query.bind(value), place: self.place }
-    }
-
-    pub(crate) async fn fetch_one<'e, 'c: 'e, E>(self, executor: E) -> Result<O, Error>
-    where
-        'q: 'e,
-        O: 'e,
-        E: 'e + Executor<'c, Database = Postgres>,
-    {
-        at(self.site(), self.query.fetch_one(executor)).await
-    }
-
-    pub(crate) async fn fetch_optional<'e, 'c: 'e, E>(self, executor: E) -> Result<Option<O>, Error>
-    where
-        'q: 'e,
-        O: 'e,
-        E: 'e + Executor<'c, Database = Postgres>,
-    {
-        at(self.site(), self.query.fetch_optional(executor)).await
-    }
-
-    pub(crate) async fn fetch_all<'e, 'c: 'e, E>(self, executor: E) -> Result<Vec<O>, Error>
-    where
-        'q: 'e,
-        O: 'e,
-        E: 'e + Executor<'c, Database = Postgres>,
-    {
-        at(self.site(), self.query.fetch_all(executor)).await
+        at(self.site(), self.query.fetch_all(executor)).await?.into_iter().map(self.read).collect()
     }
 }
 
