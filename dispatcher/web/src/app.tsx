@@ -11,6 +11,7 @@ import { isOperator, key, me } from './session';
 import { SignIn } from './sign-in';
 import { percent } from './text/size';
 import { theme } from './theme';
+import { Confirmation } from './ui/confirm';
 import { Heading } from './ui/heading';
 import { Icon, Mark } from './ui/icons';
 import { Menu } from './ui/menu';
@@ -36,9 +37,10 @@ export function App() {
       </a>
       <Header />
       <main id="main" class="main" tabIndex={-1}>
-        {isShared || key.value ? <CurrentPage /> : <SignIn />}
+        {isShared || key.value ? <CurrentPage key={isShared ? 'shared' : key.value} /> : <SignIn />}
       </main>
       <Notices />
+      <Confirmation />
     </>
   );
 }
@@ -70,12 +72,21 @@ function CurrentPage() {
 function Header() {
   const bearer = key.value;
   useEffect(() => {
-    if (!bearer) return;
-    // A key that is refused signs out by itself; without a network the pages say so where it matters.
-    call<Me>('/v1/me').then(
-      (who) => (me.value = who),
-      () => undefined,
-    );
+    if (!bearer) return undefined;
+    const left = new AbortController();
+    const { signal } = left;
+    const ask = () => {
+      // A key that is refused signs out by itself; without a network the pages say so where it matters.
+      call<Me>('/v1/me', { signal }).then(
+        (who) => {
+          if (!signal.aborted) me.value = who;
+        },
+        () => undefined,
+      );
+    };
+    ask();
+    addEventListener('online', ask, { signal });
+    return () => left.abort();
   }, [bearer]);
   const current = (page: string) => (route.value.page === page ? { 'aria-current': 'page' as const } : {});
   return (

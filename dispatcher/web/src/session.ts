@@ -32,6 +32,21 @@ export function signOut(note: string | null = null): void {
   key.value = null;
 }
 
+/** The API knows a key no longer: signs out, unless another one is in use by now. */
+export function keyRefused(refused: string): void {
+  if (key.peek() === refused) signOut('The key is no longer valid. Sign in again.');
+}
+
+/** Has `forget` called whenever somebody else, or nobody, is signed in: what one club sees is not the next one's. */
+export function onOtherPerson(forget: () => void): void {
+  let known = key.peek();
+  key.subscribe((now) => {
+    if (now === known) return;
+    known = now;
+    forget();
+  });
+}
+
 /** Takes a key out of the address (`/#key=tl_…`) before anything else can see it. */
 export function takeKeyFromAddress(): void {
   const match = /^#key=(.+)$/.exec(location.hash);

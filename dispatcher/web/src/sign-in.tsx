@@ -1,6 +1,6 @@
 // Signing in with a key.
 
-import { useState } from 'preact/hooks';
+import { useRef, useState } from 'preact/hooks';
 import { call } from './api/client';
 import { describe } from './api/problem';
 import type { Me } from './api/types';
@@ -12,12 +12,14 @@ export function SignIn() {
   const [value, setValue] = useState('');
   const [error, setError] = useState<string | null>(null);
   const [isBusy, setBusy] = useState(false);
+  const input = useRef<HTMLInputElement>(null);
 
   const submit = async (event: Event) => {
     event.preventDefault();
     const entered = value.trim();
     if (entered === '') {
       setError('Paste the key that your club was given.');
+      input.current?.focus();
       return;
     }
     setBusy(true);
@@ -26,6 +28,7 @@ export function SignIn() {
       signIn(entered, await call<Me>('/v1/me', { as: entered }));
     } catch (problem) {
       setError(describe(problem));
+      input.current?.focus();
     } finally {
       setBusy(false);
     }
@@ -40,6 +43,7 @@ export function SignIn() {
       <label class="field">
         <span>Access key</span>
         <input
+          ref={input}
           class="input mono"
           type="password"
           name="key"

@@ -1,6 +1,6 @@
 // Calls of the HTTP API with the key of this session.
 
-import { key, signOut } from '../session';
+import { key, keyRefused } from '../session';
 import { Unreachable, readProblem } from './problem';
 
 interface Options {
@@ -38,7 +38,7 @@ export async function call<T>(path: string, options: Options = {}): Promise<T> {
     throw new Unreachable();
   }
   if (!response.ok) {
-    if (response.status === 401 && !options.as && key.value) signOut('The key is no longer valid. Sign in again.');
+    if (response.status === 401 && !options.as && bearer) keyRefused(bearer);
     throw readProblem(response.status, text);
   }
   return (text === '' ? undefined : JSON.parse(text)) as T;

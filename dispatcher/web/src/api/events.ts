@@ -1,7 +1,7 @@
 // The stream of events, kept open: connects again with what it heard last.
 
 import { backoff } from '../backoff';
-import { key } from '../session';
+import { key, keyRefused } from '../session';
 import { FrameParser } from './sse';
 import type { JobEvent } from './types';
 
@@ -32,14 +32,18 @@ async function run(jobId: string | null, listener: Listener, stop: AbortSignal):
     const abort = () => attempt.abort();
     stop.addEventListener('abort', abort, { once: true });
     let watchdog = setTimeout(abort, SILENCE);
+    const bearer = key.value ?? '';
     try {
       const headers: Record<string, string> = {
         accept: 'text/event-stream',
-        authorization: `Bearer ${key.value ?? ''}`,
+        authorization: `Bearer ${bearer}`,
       };
       if (lastId !== null) headers['last-event-id'] = lastId;
       const path = jobId === null ? '/v1/events' : `/v1/events?job_id=${encodeURIComponent(jobId)}`;
       const response = await fetch(path, { headers, signal: attempt.signal, cache: 'no-store' });
+      if (response.status === 401) keyRefused(bearer);
+      // A key that may not listen, a match that is not there: asking again changes nothing, and other calls tell why.
+      if ([401, 403, 404].includes(response.status)) return;
       if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);
       listener.onOpen(opened);
       opened = true;

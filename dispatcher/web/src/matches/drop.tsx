@@ -16,7 +16,10 @@ export function Drop({ isSmall }: { isSmall: boolean }) {
       </svg>
       <div class="drop-text">
         <h2 id="drop-title">{isOver ? 'Let go to upload' : 'Add a match'}</h2>
-        <p class="muted">Drop video files here. You can watch the first minute while the rest is prepared.</p>
+        <p class="muted">
+          <span class="with-mouse">Drop video files here. </span>You can watch the first minute while the rest is
+          prepared.
+        </p>
       </div>
       <button type="button" class="button primary" onClick={() => input.current?.click()}>
         <Icon name="upload" />

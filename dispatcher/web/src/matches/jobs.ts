@@ -6,6 +6,7 @@ import { describe } from '../api/problem';
 import { listen } from '../api/events';
 import { progressed } from '../api/progress';
 import type { Job, JobEvent, JobState, Page } from '../api/types';
+import { onOtherPerson } from '../session';
 import { announce } from '../ui/notices';
 import { say } from '../text/state';
 
@@ -32,6 +33,16 @@ const cursors = signal<{ state: JobState | null; cursor: string }[]>([]);
 export const hasMore = computed(() => cursors.value.length > 0);
 
 let request = new AbortController();
+
+onOtherPerson(() => {
+  request.abort();
+  jobs.value = null;
+  filter.value = 'all';
+  query.value = '';
+  listError.value = null;
+  isLive.value = true;
+  cursors.value = [];
+});
 
 async function ask(state: JobState | null, cursor: string | null, stop?: AbortSignal): Promise<Page<Job>> {
   const asked = new URLSearchParams({ limit: String(LIMIT) });

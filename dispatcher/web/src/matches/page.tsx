@@ -10,6 +10,13 @@ import { type Filter, filter, follow, hasMore, isLive, jobs, listError, load, mo
 import { Row } from './row';
 import { Uploads } from './uploads';
 
+const EMPTY: Record<Filter, string> = {
+  all: 'There are no matches.',
+  work: 'No match is being prepared.',
+  ready: 'No match is ready yet.',
+  failed: 'No match has stopped.',
+};
+
 const FILTERS: [Filter, string][] = [
   ['all', 'All'],
   ['work', 'In progress'],
@@ -59,7 +66,7 @@ export function MatchesPage() {
       )}
       {list?.length === 0 && !isNew && (
         <div class="empty">
-          <p>{query.value ? `No match is called “${query.value}”.` : 'Nothing here.'}</p>
+          <p>{query.value ? `No match is called “${query.value}”.` : EMPTY[filter.value]}</p>
         </div>
       )}
       {isNew && <FirstSteps />}

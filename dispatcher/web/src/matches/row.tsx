@@ -34,9 +34,9 @@ export function Row({ job }: { job: Job }) {
     <li class="row" data-job={job.id}>
       <Poster job={job} />
       <div class="row-text">
-        <h3 class="row-title">
+        <h2 class="row-title">
           <a href={`/jobs/${job.id}`}>{job.title}</a>
-        </h3>
+        </h2>
         <p class={`row-saying tone-${saying.tone}`}>
           <span class="chip">{saying.short}</span>
           {job.state !== 'succeeded' && <span class="row-sentence">{saying.long}</span>}

@@ -3,6 +3,7 @@
 import type { Upload } from '../api/types';
 import { bytes, percent } from '../text/size';
 import { roughly } from '../text/time';
+import { confirm } from '../ui/confirm';
 import { Icon } from '../ui/icons';
 import type { Transfer } from '../upload/transfer';
 import { dismiss, forget, titleOf, transfers, unfinished } from '../upload/transfers';
@@ -12,7 +13,7 @@ export function Uploads() {
   if (transfers.value.length === 0 && unfinished.value.length === 0) return null;
   return (
     <section aria-labelledby="uploads-title">
-      <h2 id="uploads-title" class="section-title">
+      <h2 id="uploads-title" class="section-title" tabIndex={-1}>
         Uploads
       </h2>
       <ul class="uploads">
@@ -25,6 +26,46 @@ export function Uploads() {
       </ul>
     </section>
   );
+}
+
+/** The button that was pressed goes away with its row. */
+function focusUploads(): void {
+  const isLeft = transfers.value.length > 0 || unfinished.value.length > 0;
+  document.getElementById(isLeft ? 'uploads-title' : 'main')?.focus();
+}
+
+async function cancel(transfer: Transfer): Promise<void> {
+  const question = {
+    title: 'Cancel this upload?',
+    text: `What has arrived of “${titleOf(transfer.file.name)}” is thrown away.`,
+    yes: 'Cancel the upload',
+    no: 'Keep uploading',
+  };
+  if (transfer.sentBytes.value > 0 && !(await confirm(question))) return;
+  // It may have been completed while the question was open.
+  if (!isOver(transfer)) void transfer.cancel();
+  remove(transfer);
+}
+
+function remove(transfer: Transfer): void {
+  dismiss(transfer);
+  focusUploads();
+}
+
+async function discard(upload: Upload): Promise<void> {
+  const question = {
+    title: 'Discard this upload?',
+    text: `What has arrived of “${titleOf(upload.filename)}” is thrown away.`,
+    yes: 'Discard',
+    no: 'Keep it',
+  };
+  if (!(await confirm(question))) return;
+  void forget(upload);
+  focusUploads();
+}
+
+function isOver(transfer: Transfer): boolean {
+  return ['done', 'failed', 'cancelled'].includes(transfer.state.value);
 }
 
 function words(transfer: Transfer): string {
@@ -63,7 +104,7 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
   const state = transfer.state.value;
   const share = transfer.file.size > 0 ? transfer.sentBytes.value / transfer.file.size : 0;
   const name = transfer.file.name;
-  const isOver = state === 'done' || state === 'failed' || state === 'cancelled';
+  const hasEnded = isOver(transfer);
   const job = transfer.upload.value?.job_id;
   const tone =
     state === 'failed' || transfer.error.value ? 'bad' : state === 'lost' ? 'warn' : state === 'done' ? 'good' : 'busy';
@@ -74,8 +115,8 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
         <p class="upload-words" aria-live={state === 'lost' || state === 'failed' ? 'assertive' : 'off'}>
           {words(transfer)}
         </p>
-        {!isOver && <Estimate file={transfer.file} />}
-        {!isOver && (
+        {!hasEnded && <Estimate file={transfer.file} />}
+        {!hasEnded && (
           <div
             class="upload-bar"
             role="progressbar"
@@ -114,12 +155,9 @@ function TransferRow({ transfer }: { transfer: Transfer }) {
         <button
           type="button"
           class="icon-button"
-          aria-label={isOver ? `Remove ${name} from this list` : `Cancel the upload of ${name}`}
-          title={isOver ? 'Remove from this list' : 'Cancel'}
-          onClick={() => {
-            if (!isOver) void transfer.cancel();
-            dismiss(transfer);
-          }}
+          aria-label={hasEnded ? `Remove ${name} from this list` : `Cancel the upload of ${name}`}
+          title={hasEnded ? 'Remove from this list' : 'Cancel'}
+          onClick={() => (hasEnded ? remove(transfer) : void cancel(transfer))}
         >
           <Icon name="close" />
         </button>
@@ -155,7 +193,7 @@ function UnfinishedRow({ upload }: { upload: Upload }) {
           class="icon-button"
           aria-label={`Discard the unfinished upload of ${upload.filename}`}
           title="Discard"
-          onClick={() => void forget(upload)}
+          onClick={() => void discard(upload)}
         >
           <Icon name="close" />
         </button>

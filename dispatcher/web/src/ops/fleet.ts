@@ -4,6 +4,7 @@ import { signal } from '@preact/signals';
 import { call, intention } from '../api/client';
 import { describe } from '../api/problem';
 import type { Fleet, Job, Page } from '../api/types';
+import { key, onOtherPerson } from '../session';
 import { notice } from '../ui/notices';
 
 const EVERY = 3000;
@@ -15,13 +16,23 @@ export const fleetError = signal<string | null>(null);
 export const seenAt = signal<Date | null>(null);
 export const isPaused = signal(false);
 
+onOtherPerson(() => {
+  fleet.value = null;
+  atWork.value = [];
+  troubles.value = [];
+  fleetError.value = null;
+  seenAt.value = null;
+});
+
 async function look(): Promise<void> {
+  const person = key.peek();
   try {
     const [now, open, failed] = await Promise.all([
       call<Fleet>('/v1/fleet'),
       call<Page<Job>>('/v1/jobs?all=true&state=queued,planning,running,publishing&limit=25'),
       call<Page<Job>>('/v1/jobs?all=true&state=failed&limit=10'),
     ]);
+    if (key.peek() !== person) return;
     fleet.value = now;
     atWork.value = open.items;
     troubles.value = failed.items;

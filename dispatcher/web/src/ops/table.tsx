@@ -6,17 +6,21 @@ export interface Column<T> {
   name: string;
   cell: (item: T) => ComponentChildren;
   isNumber?: boolean;
+  /** The name is for screen readers: what is in it says enough to everybody else. */
+  isNameHidden?: boolean;
 }
 
-interface Props<T> {
+/** What a table shows of its items. */
+export interface Sheet<T> {
   caption: string;
   columns: Column<T>[];
-  items: readonly T[];
   keyOf: (item: T) => string;
+  /** Said when there are no items. */
   empty: string;
 }
 
-export function Table<T>({ caption, columns, items, keyOf, empty }: Props<T>) {
+export function Table<T>({ sheet, items }: { sheet: Sheet<T>; items: readonly T[] }) {
+  const { caption, columns, keyOf, empty } = sheet;
   if (items.length === 0) return <p class="muted">{empty}</p>;
   return (
     // The roles survive the change of `display` that makes cards of rows.
@@ -26,7 +30,7 @@ export function Table<T>({ caption, columns, items, keyOf, empty }: Props<T>) {
         <tr role="row">
           {columns.map((column) => (
             <th key={column.name} role="columnheader" scope="col" class={column.isNumber ? 'number' : undefined}>
-              {column.name}
+              <span class={column.isNameHidden ? 'sr-only' : undefined}>{column.name}</span>
             </th>
           ))}
         </tr>
@@ -34,8 +38,13 @@ export function Table<T>({ caption, columns, items, keyOf, empty }: Props<T>) {
       <tbody role="rowgroup">
         {items.map((item) => (
           <tr key={keyOf(item)} role="row">
-            {columns.map((column) => (
-              <td key={column.name} role="cell" data-name={column.name} class={column.isNumber ? 'number' : undefined}>
+            {columns.map((column, place) => (
+              <td
+                key={column.name}
+                role={place === 0 ? 'rowheader' : 'cell'}
+                data-name={column.isNameHidden ? '' : column.name}
+                class={column.isNumber ? 'number' : undefined}
+              >
                 {column.cell(item)}
               </td>
             ))}

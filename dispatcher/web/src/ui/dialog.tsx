@@ -14,6 +14,8 @@ interface Props {
 export function Dialog({ title, onClose, children, wide }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const id = useId();
+  /** Text that is selected from within the dialog to beside it ends in a click there, too. */
+  const isPressedBeside = useRef(false);
   useEffect(() => {
     const before = document.activeElement;
     ref.current?.showModal();
@@ -27,8 +29,9 @@ export function Dialog({ title, onClose, children, wide }: Props) {
       class={wide ? 'dialog wide' : 'dialog'}
       aria-labelledby={id}
       onClose={onClose}
+      onPointerDown={(event) => (isPressedBeside.current = event.target === ref.current)}
       onClick={(event) => {
-        if (event.target === ref.current) ref.current?.close();
+        if (isPressedBeside.current && event.target === ref.current) ref.current?.close();
       }}
     >
       <div class="dialog-body">

@@ -189,4 +189,17 @@ describe('Transfer', () => {
     expect(transfer.state.value).toBe('cancelled');
     expect(store.remove).toHaveBeenCalledWith('u');
   });
+
+  it('leaves what was sent in the store when somebody else signs in', async () => {
+    const store = new Store(50);
+    store.room = 2;
+    const transfer = begin(store);
+    void transfer.start();
+    await vi.waitFor(() => expect(store.received.size).toBe(2), { timeout: 5000, interval: 5 });
+    transfer.leave();
+    store.release();
+    await Promise.resolve();
+    expect([transfer.state.value, store.remove.mock.calls.length]).toEqual(['cancelled', 0]);
+    expect(store.received.size).toBeLessThan(5);
+  });
 });

@@ -98,6 +98,11 @@ export class Transfer {
     this.#pump();
   }
 
+  /** Stops without taking back what was sent: another visit can go on. */
+  leave(): void {
+    if (!['done', 'failed', 'cancelled'].includes(this.state.value)) this.#halt('cancelled');
+  }
+
   async cancel(): Promise<void> {
     this.#halt('cancelled');
     const id = this.upload.value?.id;

@@ -2,7 +2,10 @@
 
 import { computed, effect, signal } from '@preact/signals';
 import { call, intention } from '../api/client';
+import { describe } from '../api/problem';
 import type { Page, PartTarget, Upload } from '../api/types';
+import { onOtherPerson } from '../session';
+import { announce, notice } from '../ui/notices';
 import { fingerprint } from './fingerprint';
 import { put } from './put';
 import { type Backend, Transfer } from './transfer';
@@ -14,6 +17,12 @@ export const unfinished = signal<Upload[]>([]);
 
 /** Browsers have it where nobody can read along: HTTPS, and this machine. */
 const canHash = globalThis.isSecureContext && globalThis.crypto?.subtle !== undefined;
+
+onOtherPerson(() => {
+  for (const transfer of transfers.value) transfer.leave();
+  transfers.value = [];
+  unfinished.value = [];
+});
 
 const backend: Backend = {
   fingerprint,
@@ -63,11 +72,12 @@ export function send(files: Iterable<File>): void {
     const transfer = new Transfer(file, backend);
     transfers.value = [transfer, ...transfers.value];
     void transfer.start();
-    const stop = effect(() => {
+    effect(() => {
       const id = transfer.upload.value?.id;
-      if (!id) return;
-      unfinished.value = unfinished.peek().filter((u) => u.id !== id);
-      queueMicrotask(() => stop());
+      if (id) unfinished.value = unfinished.peek().filter((u) => u.id !== id);
+    });
+    effect(() => {
+      if (transfer.state.value === 'done') announce(`Uploaded: ${titleOf(file.name)}`);
     });
   }
 }
@@ -86,7 +96,12 @@ export async function findUnfinished(): Promise<void> {
 
 export async function forget(upload: Upload): Promise<void> {
   unfinished.value = unfinished.value.filter((u) => u.id !== upload.id);
-  await call<void>(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
+  try {
+    await call<void>(`/v1/uploads/${upload.id}`, { method: 'DELETE' });
+  } catch (error) {
+    unfinished.value = [upload, ...unfinished.value];
+    notice(describe(error), true);
+  }
 }
 
 const busy = computed(() =>

@@ -7,6 +7,7 @@ import type { Clip } from '../api/types';
 import { may } from '../session';
 import { percent } from '../text/size';
 import { clock } from '../text/time';
+import { confirm } from '../ui/confirm';
 import { Icon } from '../ui/icons';
 import { type Choice, Menu } from '../ui/menu';
 import { notice } from '../ui/notices';
@@ -32,11 +33,12 @@ export function ClipList({ match }: { match: Match }) {
       const body = height === undefined ? {} : { height };
       let now = await call<Clip>(`/v1/clips/${clip.id}/download`, { method: 'POST', body, once: intention() });
       replace(now);
-      while (now.download?.state === 'queued' || now.download?.state === 'running') {
+      while (!match.hasLeft && (now.download?.state === 'queued' || now.download?.state === 'running')) {
         await new Promise((resolve) => setTimeout(resolve, LOOK));
         now = await call<Clip>(`/v1/clips/${clip.id}`);
         replace(now);
       }
+      if (match.hasLeft) return;
       const error = now.download?.error ?? 'The file could not be made.';
       notice(
         now.download?.state === 'ready' ? `Ready to download: ${clip.title}` : error,
@@ -47,10 +49,19 @@ export function ClipList({ match }: { match: Match }) {
     }
   };
   const remove = async (clip: Clip) => {
+    const question = {
+      title: 'Delete this clip?',
+      text: `“${clip.title}” and links to it stop playing. The match stays.`,
+      yes: 'Delete the clip',
+      no: 'Keep it',
+    };
+    if (!(await confirm(question))) return;
     try {
       await call<void>(`/v1/clips/${clip.id}`, { method: 'DELETE' });
       match.clips.value = match.clips.value.filter((c) => c.id !== clip.id);
       notice(`Deleted: ${clip.title}`);
+      // The button that was pressed is gone with its clip.
+      document.getElementById('clips-title')?.focus();
     } catch (error) {
       tell(error);
     }
@@ -58,7 +69,7 @@ export function ClipList({ match }: { match: Match }) {
 
   return (
     <section class="panel" aria-labelledby="clips-title">
-      <h2 id="clips-title" class="panel-title">
+      <h2 id="clips-title" class="panel-title" tabIndex={-1}>
         Clips
       </h2>
       {clips.length === 0 && (

@@ -83,7 +83,7 @@ interface PointProps extends Props {
 
 function Point({ which, label, hint, points, setPoint, match }: PointProps) {
   const at = points.value[which];
-  const isWrong = useSignal(false);
+  const error = useSignal<string | null>(null);
   /** What is being typed: the page is drawn anew each second while the match is made. */
   const draft = useSignal<string | null>(null);
   const change = (text: string) => {
@@ -91,9 +91,17 @@ function Point({ which, label, hint, points, setPoint, match }: PointProps) {
     const parsed = text.trim() === '' ? null : parseClock(text);
     const other = points.value[which === 'start' ? 'end' : 'start'];
     const isOrdered = parsed === null || other === null || (which === 'start' ? parsed < other : parsed > other);
-    isWrong.value = (parsed === null && text.trim() !== '') || !isOrdered;
-    if (!isWrong.value) points.value = { ...points.value, [which]: parsed };
-    if (!isWrong.value && parsed !== null) match.player.seek(parsed);
+    if (parsed === null && text.trim() !== '') error.value = 'Give a time such as 12:34.';
+    else if (!isOrdered) error.value = which === 'start' ? 'It starts before it ends.' : 'It ends after it starts.';
+    else error.value = null;
+    if (error.value !== null) return;
+    points.value = { ...points.value, [which]: parsed };
+    if (parsed !== null) match.player.seek(parsed);
+  };
+  const here = () => {
+    error.value = null;
+    draft.value = null;
+    setPoint(which);
   };
   return (
     <div class="point">
@@ -105,12 +113,18 @@ function Point({ which, label, hint, points, setPoint, match }: PointProps) {
           inputMode="decimal"
           placeholder="0:00.00"
           value={draft.value ?? (at === null ? '' : clock(at, true))}
-          aria-invalid={isWrong.value}
+          aria-invalid={error.value !== null}
+          aria-describedby={error.value === null ? undefined : `${which}-error`}
           onInput={(event) => (draft.value = event.currentTarget.value)}
           onChange={(event) => change(event.currentTarget.value)}
         />
       </label>
-      <button type="button" class="button small" onClick={() => setPoint(which)} title={`${label} here (${hint})`}>
+      {error.value !== null && (
+        <p id={`${which}-error`} class="error-text small" role="alert">
+          {error.value}
+        </p>
+      )}
+      <button type="button" class="button small" onClick={here} title={`${label} here (${hint})`}>
         {label} here
       </button>
     </div>

@@ -1,13 +1,16 @@
 // Buttons below the picture.
 
-import { clock } from '../text/time';
 import { Icon, type IconName } from '../ui/icons';
 import { type Choice, Menu } from '../ui/menu';
 import { type Player, SPEEDS } from './player';
+import { Times } from './times';
 
 interface Props {
   player: Player;
+  isFullscreen: boolean;
   onFullscreen: () => void;
+  /** Null where nothing can be asked for. */
+  onBeyond: ((at: number) => void) | null;
   onHelp: () => void;
 }
 
@@ -29,7 +32,7 @@ function Button({
   );
 }
 
-export function Controls({ player, onFullscreen, onHelp }: Props) {
+export function Controls({ player, isFullscreen, onFullscreen, onBeyond, onHelp }: Props) {
   const isPaused = player.isPaused.value;
   const isMuted = player.isMuted.value || player.volume.value === 0;
   return (
@@ -45,7 +48,7 @@ export function Controls({ player, onFullscreen, onHelp }: Props) {
       <span class="controls-gap" />
       <Button name="frameBack" label="Back one frame (,)" onClick={() => player.step(-1)} />
       <Button name="frameNext" label="On one frame (.)" onClick={() => player.step(1)} />
-      <Times player={player} />
+      <Times player={player} onBeyond={onBeyond} />
       <span class="grow" />
       <Button
         name={isMuted ? 'muted' : 'sound'}
@@ -66,18 +69,12 @@ export function Controls({ player, onFullscreen, onHelp }: Props) {
       <Quality player={player} />
       <span class="controls-break" />
       <Button name="help" label="Keyboard help (?)" onClick={onHelp} class="wide-only" />
-      <Button name="fullscreen" label="Full screen (F)" onClick={onFullscreen} />
+      <Button
+        name={isFullscreen ? 'window' : 'fullscreen'}
+        label={isFullscreen ? 'Leave full screen (F)' : 'Full screen (F)'}
+        onClick={onFullscreen}
+      />
     </div>
-  );
-}
-
-function Times({ player }: { player: Player }) {
-  const isStill = player.isPaused.value;
-  return (
-    <span class="times">
-      <span class="times-now">{clock(player.time.value, isStill)}</span>
-      <span class="times-whole"> / {clock(player.duration.value)}</span>
-    </span>
   );
 }
 

@@ -1,7 +1,7 @@
 // Which keys do what.
 
 import { Dialog } from '../ui/dialog';
-import { SHORTCUTS } from './keys';
+import { SHORTCUTS, areKeysOn, setKeysOn } from './keys';
 
 export function Help({ canClip, onClose }: { canClip: boolean; onClose: () => void }) {
   return (
@@ -16,6 +16,10 @@ export function Help({ canClip, onClose }: { canClip: boolean; onClose: () => vo
           </div>
         ))}
       </dl>
+      <label class="check">
+        <input type="checkbox" checked={areKeysOn.value} onChange={(event) => setKeysOn(event.currentTarget.checked)} />
+        These keys work anywhere on the page
+      </label>
     </Dialog>
   );
 }

@@ -1,14 +1,27 @@
 // What the keys do on the watch page: one table for the handler and the help.
 
+import { signal } from '@preact/signals';
 import type { Player } from './player';
 
 export interface Deeds {
   player: Player;
   fullscreen(): void;
   setPoint(which: 'start' | 'end'): void;
-  /** Null where no clips can be made. */
   canClip: boolean;
   help(): void;
+  /** Opens the field for a time. */
+  goTo(): void;
+}
+
+const PLACE = 'touchline.keys';
+
+/** Whether single keys act on the whole page: who speaks to the computer may not want that. */
+export const areKeysOn = signal(localStorage.getItem(PLACE) !== 'off');
+
+export function setKeysOn(isOn: boolean): void {
+  areKeysOn.value = isOn;
+  if (isOn) localStorage.removeItem(PLACE);
+  else localStorage.setItem(PLACE, 'off');
 }
 
 interface Shortcut {
@@ -39,6 +52,7 @@ export const SHORTCUTS: Shortcut[] = [
   },
   { keys: ['i'], shown: 'I', text: 'Clip starts here', isForClips: true, act: (deeds) => deeds.setPoint('start') },
   { keys: ['o'], shown: 'O', text: 'Clip ends here', isForClips: true, act: (deeds) => deeds.setPoint('end') },
+  { keys: ['g'], shown: 'G', text: 'Go to a time', act: (deeds) => deeds.goTo() },
   { keys: ['m'], shown: 'M', text: 'Sound on or off', act: ({ player }) => player.setMuted(!player.isMuted.value) },
   { keys: ['f'], shown: 'F', text: 'Full screen', act: (deeds) => deeds.fullscreen() },
   { keys: ['?'], shown: '?', text: 'This help', act: (deeds) => deeds.help() },
@@ -46,7 +60,7 @@ export const SHORTCUTS: Shortcut[] = [
 
 /** Acts on a key unless it is meant for a control that is focused; gives whether it did. */
 export function onKey(event: KeyboardEvent, deeds: Deeds): boolean {
-  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return false;
+  if (!areKeysOn.value || event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey) return false;
   const target = event.target instanceof Element ? event.target : null;
   if (target?.closest('input, textarea, select, [role="menu"]')) return false;
   // Buttons and links are pressed with these.

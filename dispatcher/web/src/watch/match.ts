@@ -44,10 +44,18 @@ export class Match {
   #thumbnailsAt = 0;
   #leave: (() => void) | null = null;
 
+  #hasLeft = false;
+
   constructor(readonly id: string) {}
+
+  /** Nobody looks at it any more. */
+  get hasLeft(): boolean {
+    return this.#hasLeft;
+  }
 
   /** Reads everything and listens until the function that it gives is called. */
   follow(): () => void {
+    this.#hasLeft = false;
     void this.#load();
     this.#leave = listen(this.id, {
       onEvent: (event) => this.#apply(event),
@@ -58,6 +66,7 @@ export class Match {
       onLost: () => (this.isLive.value = false),
     });
     return () => {
+      this.#hasLeft = true;
       this.#search += 1;
       this.#leave?.();
     };

@@ -29,6 +29,9 @@ export interface Stretch {
 
 export const SPEEDS = [0.25, 0.5, 0.75, 1, 1.25, 1.5, 2] as const;
 
+/** An address that ends sooner than this after it was renewed, in ms, is refused for another reason. */
+const RENEWAL = 30_000;
+
 /** This near to the end of what can be watched, a player would stop at once. */
 const EDGE = 0.25;
 
@@ -48,6 +51,8 @@ export class Player {
   /** Wants to play and cannot yet. */
   readonly isWaiting = signal(false);
   readonly isEnded = signal(false);
+  /** Nobody has played it yet, or gone anywhere in it. */
+  readonly isFresh = signal(true);
   readonly buffered = signal<[number, number][]>([]);
   readonly rate = signal(1);
   readonly volume = signal(1);
@@ -80,9 +85,13 @@ export class Player {
   #isToPlay = false;
   #stop = new AbortController();
 
-  /** `onExpired` fetches a new address and calls `open` with it; `onElsewhere` opens the other playlist at a time. */
+  /** When the address was renewed last, in ms. */
+  #renewedAt = -Infinity;
+
+  /** `onExpired` fetches a new address and calls `open` with it, where there is one to be had; `onElsewhere` opens the
+   * other playlist at a time. */
   constructor(
-    readonly onExpired: () => void = () => undefined,
+    readonly onExpired: (() => void) | null = null,
     readonly onElsewhere: (to: number) => void = () => undefined,
   ) {}
 
@@ -94,7 +103,7 @@ export class Player {
       for (const type of types) video.addEventListener(type, act, { signal: stop });
     };
     on(['timeupdate', 'seeking', 'seeked', 'loadedmetadata', 'pause'], () => this.#tick());
-    on(['timeupdate'], () => this.#endClip(video));
+    on(['timeupdate'], () => this.#endClip(video, video.currentTime));
     on(['play', 'pause', 'playing', 'waiting', 'ended', 'canplay', 'seeking', 'seeked'], () => this.#state());
     on(['progress', 'seeked', 'timeupdate'], () => this.#buffer());
     on(['ratechange'], () => (this.rate.value = video.playbackRate));
@@ -103,7 +112,10 @@ export class Player {
       this.isMuted.value = video.muted;
     });
     on(['seeked', 'playing'], () => (this.still.value = null));
-    on(['playing'], () => (this.#isToPlay = false));
+    on(['playing'], () => {
+      this.#isToPlay = false;
+      this.isFresh.value = false;
+    });
     this.#watchFrames(video, stop);
     const source = this.source.value;
     if (source) this.#load(source, this.time.value);
@@ -159,6 +171,7 @@ export class Player {
   /** Goes to a time; false when it cannot be watched yet. */
   seek(to: number): boolean {
     const source = this.source.value;
+    this.isFresh.value = false;
     const target = Math.max(0, to);
     if (source && !this.isWatchable(target)) return false;
     this.wanted.value = null;
@@ -246,7 +259,7 @@ export class Player {
       onLevels: (levels) => (this.levels.value = levels),
       onLevel: (index) => (this.level.value = index),
       onOffset: (seconds) => (this.#offset = seconds),
-      onExpired: () => this.onExpired(),
+      onExpired: () => this.#renew(),
       onFailure: (message) => (this.error.value = message),
     });
     this.#engine.then(
@@ -261,16 +274,33 @@ export class Player {
     );
   }
 
+  /** The address is no longer good. One that ends at once again is not asked for without end. */
+  #renew(): void {
+    const now = performance.now();
+    if (this.onExpired === null || now - this.#renewedAt < RENEWAL) {
+      this.error.value = 'The link to this video has ended. Load the page again; if it stays so, ask for a new link.';
+      return;
+    }
+    this.#renewedAt = now;
+    this.onExpired();
+  }
+
   /** Media time minus shown time. */
   get #shift(): number {
     const source = this.source.value;
     return this.#offset + (source?.origin_s ?? 0) - (source?.starts_s ?? 0);
   }
 
+  /** Where the last frame begins, a little early: clocks are not exact. */
+  get #lastFrame(): number {
+    const rate = this.source.value?.frameRate ?? { num: 25, den: 1 };
+    return this.duration.value - rate.den / rate.num - 0.005;
+  }
+
   /** The playlist of a clip goes on to the end of a segment; the clip does not. */
-  #endClip(video: HTMLVideoElement): void {
+  #endClip(video: HTMLVideoElement, at: number): void {
     if (this.source.value?.origin_s === undefined || video.paused) return;
-    if (this.time.value >= this.duration.value) video.pause();
+    if (at - this.#shift >= this.#lastFrame) video.pause();
   }
 
   #keepPicture(video: HTMLVideoElement): void {
@@ -299,7 +329,7 @@ export class Player {
     if (!video) return;
     this.isPaused.value = video.paused;
     const source = this.source.value;
-    const isPastClip = source?.origin_s !== undefined && this.time.value >= this.duration.value - 0.05;
+    const isPastClip = source?.origin_s !== undefined && this.time.value >= this.#lastFrame;
     this.isEnded.value = (video.ended || isPastClip) && (source?.isComplete ?? true);
     this.isWaiting.value = !video.paused && video.readyState < HTMLMediaElement.HAVE_FUTURE_DATA;
   }
@@ -318,6 +348,7 @@ export class Player {
     const seen = (_: number, data: VideoFrameCallbackMetadata) => {
       if (stop.aborted) return;
       this.#frame = data.mediaTime;
+      this.#endClip(video, data.mediaTime);
       if (video.paused) this.#tick();
       video.requestVideoFrameCallback(seen);
     };

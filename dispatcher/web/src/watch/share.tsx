@@ -1,12 +1,12 @@
 // A link that plays without a key.
 
 import { useSignal } from '@preact/signals';
-import { useRef } from 'preact/hooks';
+import { useEffect, useRef } from 'preact/hooks';
 import { call, intention } from '../api/client';
 import { describe } from '../api/problem';
 import type { Share } from '../api/types';
 import { Dialog } from '../ui/dialog';
-import { announce } from '../ui/notices';
+import { notice } from '../ui/notices';
 
 const DAY = 86_400;
 const TERMS: [string, number][] = [
@@ -19,11 +19,20 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
   const seconds = useSignal(7 * DAY);
   const share = useSignal<Share | null>(null);
   const error = useSignal<string | null>(null);
+  const isBusy = useSignal(false);
+  /** The browser does not let us copy: the person has to. */
+  const isByHand = useSignal(false);
   const input = useRef<HTMLInputElement>(null);
   const url = share.value ? new URL(share.value.url, location.href).href : null;
 
+  // The button that was pressed is gone; the link takes its place.
+  useEffect(() => {
+    if (url) input.current?.focus();
+  }, [url]);
+
   const make = async () => {
     error.value = null;
+    isBusy.value = true;
     try {
       share.value = await call<Share>(path, {
         method: 'POST',
@@ -32,17 +41,20 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
       });
     } catch (problem) {
       error.value = describe(problem);
+    } finally {
+      isBusy.value = false;
     }
   };
   const copy = async () => {
     if (!url) return;
     try {
       await navigator.clipboard.writeText(url);
-      announce('Copied');
       onClose();
+      notice('The link is copied.');
     } catch {
       // No permission, or plain HTTP: selected, it can be copied by hand.
-      input.current?.select();
+      isByHand.value = true;
+      input.current?.focus();
     }
   };
 
@@ -88,9 +100,14 @@ export function ShareDialog({ path, title, onClose }: { path: string; title: str
           </button>
         </div>
       ) : (
-        <button type="button" class="button primary" onClick={() => void make()}>
+        <button type="button" class="button primary" disabled={isBusy.value} onClick={() => void make()}>
           Make a link
         </button>
+      )}
+      {isByHand.value && (
+        <p class="muted" role="status">
+          The link is selected: copy it with Ctrl+C, or with a long press on a phone.
+        </p>
       )}
     </Dialog>
   );

@@ -22,9 +22,14 @@ export function SharedPage({ token }: { token: string }) {
 
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined;
+    let isOver = false;
+    const again = () => {
+      if (!isOver) timer = setTimeout(() => void look(), LOOK);
+    };
     const look = async () => {
       try {
         const found = await call<SharedPlayback>(`/v1/shared/${encodeURIComponent(token)}`);
+        if (isOver) return;
         shared.value = found;
         if (found.offset_s === null) feed(player, found);
         if (found.thumbnails_url) {
@@ -32,14 +37,17 @@ export function SharedPage({ token }: { token: string }) {
           const response = await fetch(base);
           if (response.ok) thumbnails.value = parseThumbnails(await response.text(), base);
         }
-        if (!found.complete) timer = setTimeout(() => void look(), LOOK);
+        if (!found.complete) again();
       } catch (problem) {
         if (shared.value === null) error.value = describe(problem);
-        else timer = setTimeout(() => void look(), LOOK);
+        else again();
       }
     };
     void look();
-    return () => clearTimeout(timer);
+    return () => {
+      isOver = true;
+      clearTimeout(timer);
+    };
   }, [token]);
 
   const found = shared.value;

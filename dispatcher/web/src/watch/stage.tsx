@@ -4,6 +4,7 @@ import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
 import type { Clip } from '../api/types';
 import { clock } from '../text/time';
+import { Icon } from '../ui/icons';
 import { Controls } from './controls';
 import { Help } from './help';
 import { onKey } from './keys';
@@ -28,6 +29,7 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
   const stage = useRef<HTMLDivElement>(null);
   const video = useRef<HTMLVideoElement>(null);
   const isHelpOpen = useSignal(false);
+  const isFullscreen = useSignal(false);
 
   const fullscreen = () => {
     const element = stage.current;
@@ -44,6 +46,12 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
   }, [player]);
 
   useEffect(() => {
+    const changed = () => (isFullscreen.value = document.fullscreenElement === stage.current);
+    document.addEventListener('fullscreenchange', changed);
+    return () => document.removeEventListener('fullscreenchange', changed);
+  }, []);
+
+  useEffect(() => {
     const listener = (event: KeyboardEvent) => {
       // An open dialog has the keyboard for itself, and for the player that is in it.
       const dialog = document.querySelector('dialog[open]');
@@ -54,6 +62,7 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
         setPoint: onPoint ?? (() => undefined),
         canClip: onPoint !== null,
         help: () => (isHelpOpen.value = true),
+        goTo: () => stage.current?.querySelector<HTMLButtonElement>('button.times')?.click(),
       };
       if (onKey(event, deeds)) event.preventDefault();
     };
@@ -77,7 +86,13 @@ export function Stage({ player, title, poster, thumbnails, points, clips, onPoin
       </div>
       <div class="desk">
         <Timeline player={player} thumbnails={thumbnails} points={points} clips={clips} onBeyond={onBeyond} />
-        <Controls player={player} onFullscreen={fullscreen} onHelp={() => (isHelpOpen.value = true)} />
+        <Controls
+          player={player}
+          isFullscreen={isFullscreen.value}
+          onFullscreen={fullscreen}
+          onBeyond={onBeyond}
+          onHelp={() => (isHelpOpen.value = true)}
+        />
       </div>
       {isHelpOpen.value && <Help canClip={onPoint !== null} onClose={() => (isHelpOpen.value = false)} />}
     </div>
@@ -116,6 +131,14 @@ function Overlay({ player }: { player: Player }) {
       <p class="overlay-note" role="status">
         You are up to date at {clock(player.watchable.value)}. It goes on with the next seconds.
       </p>
+    );
+  }
+  // The controls have the button that keyboards and screen readers use; this one is for the pointer.
+  if (player.isFresh.value && player.isPaused.value && player.source.value) {
+    return (
+      <div class="overlay-play" aria-hidden="true">
+        <Icon name="play" />
+      </div>
     );
   }
   if (player.isWaiting.value) return <div class="spinner" role="status" aria-label="Loading" />;
