@@ -114,7 +114,7 @@ pub fn run(layers: Layers, gpu: bool) -> io::Result<()> {
         }
         std::process::exit(0);
     })?;
-    let mut engine = Engine { range, outbox, video: None, gpu: device };
+    let mut engine = Engine { range, outbox, video: None, gpu: device, scaler: None };
     for command in commands {
         if let Err(error) = engine.serve(command) {
             tracing::info!(code = %error.code, "task failed: {}", error.message);
@@ -131,6 +131,7 @@ struct Engine {
     /// The open source, with the stream it was opened for: chunks of one job go through one demuxer.
     video: Option<(usize, Reader)>,
     gpu: Option<CudaDevice>,
+    scaler: video::ScalingGraph,
 }
 
 impl Engine {
@@ -161,7 +162,7 @@ impl Engine {
         };
         // Opening tries decoders too; what they say then is no damage.
         let errors_before = media::log::decoder_errors();
-        let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &self.outbox)?;
+        let mut report = video::encode(&mut reader, plan, task, self.gpu.as_ref(), &mut self.scaler, &self.outbox)?;
         self.video = Some((plan.stream, reader));
         report.damaged = report.damaged.max(media::log::decoder_errors() - errors_before);
         Ok(report)

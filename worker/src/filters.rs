@@ -34,23 +34,30 @@ pub struct Wanted<'a> {
     pub gpu_encoder: bool,
 }
 
+impl Wanted<'_> {
+    /// Whether pictures that were decoded on the GPU stay there up to the encoders. No CUDA filter turns, tone-maps or changes
+    /// the range. For encoders in memory the GPU only decodes: `scale_cuda` takes seconds to be compiled, for what
+    /// is a few percent of their work.
+    #[must_use]
+    pub fn stays_on_gpu(&self) -> bool {
+        self.gpu_encoder && self.turn == Turn::None && !self.to_sdr && self.colour[0] != FULL_RANGE
+    }
+}
+
+/// FFmpeg's number of the range that begins at 0.
+const FULL_RANGE: u32 = 2;
+
 /// Description of the scaling graph: `[in]` to `[out0]`, `[out1]`, … by way of a cascade, each size made from the next
 /// larger one: sharper than scaling each from the source, and about 40 % cheaper.
 #[must_use]
 pub fn scaling(input: InputPicture<'_>, wanted: &Wanted<'_>) -> String {
-    let stays_on_gpu = wanted.turn == Turn::None && !wanted.to_sdr && !is_full_range(input, wanted);
-    if input.on_gpu && stays_on_gpu {
-        return on_gpu(input, wanted, "");
-    }
     if input.on_gpu {
-        // No CUDA filter turns, tone-maps or changes the range: bring the picture to memory, once.
-        let download = format!("hwdownload,format={},", input.pixel_format);
-        return in_memory(input, wanted, &download);
+        on_gpu(input, wanted, "")
+    } else if wanted.stays_on_gpu() {
+        on_gpu(input, wanted, "format=nv12,hwupload,")
+    } else {
+        in_memory(input, wanted)
     }
-    if wanted.gpu_encoder && stays_on_gpu {
-        return on_gpu(input, wanted, "format=nv12,hwupload,");
-    }
-    in_memory(input, wanted, "")
 }
 
 /// Description of the deinterlacing graph that runs before frames are chosen: one frame a field.
@@ -64,7 +71,6 @@ pub fn deinterlacing(on_gpu: bool) -> &'static str {
 }
 
 fn on_gpu(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> String {
-    let finish = if wanted.gpu_encoder { "" } else { ",hwdownload,format=nv12,format=yuv420p" };
     cascade(wanted.sizes, |i, (w, h)| {
         let (before, same_size) = if i == 0 { (before, (input.width, input.height) == (w, h)) } else { ("", false) };
         let algorithm = match wanted.scaler {
@@ -73,26 +79,23 @@ fn on_gpu(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> String 
             Scaler::Lanczos => "lanczos",
             Scaler::Bicubic => "bicubic",
         };
-        let scale = format!("scale_cuda=w={w}:h={h}:interp_algo={algorithm}:format=nv12:passthrough=0");
-        (format!("{before}{scale}"), finish.to_owned())
+        format!("{before}scale_cuda=w={w}:h={h}:interp_algo={algorithm}:format=nv12:passthrough=0")
     })
 }
 
-fn is_full_range(input: InputPicture<'_>, wanted: &Wanted<'_>) -> bool {
-    wanted.colour[0] == 2 || input.pixel_format.starts_with("yuvj")
-}
-
-fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> String {
+fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>) -> String {
     let kernel = match wanted.scaler {
         Scaler::Lanczos => "f=lanczos",
         Scaler::Bicubic => "f=bicubic:param_a=0:param_b=0.6",
     };
-    let full_range = is_full_range(input, wanted);
+    let full_range = wanted.colour[0] == FULL_RANGE || input.pixel_format.starts_with("yuvj");
     let is_rgb = wanted.colour[1] == 0 && (input.pixel_format.contains("rgb") || input.pixel_format.starts_with("gbr"));
-    let deep = ["10", "12", "14", "16"].iter().any(|bits| input.pixel_format.contains(bits));
+    // As GPUs hold them: the same samples in another order.
+    let reordered = input.pixel_format == "nv12";
+    let deep = !reordered && ["10", "12", "14", "16"].iter().any(|bits| input.pixel_format.contains(bits));
     cascade(wanted.sizes, |i, (w, h)| {
         if i > 0 {
-            return (format!("zscale=w={w}:h={h}:{kernel}"), String::new());
+            return format!("zscale=w={w}:h={h}:{kernel}");
         }
         let turned = if wanted.turn.swaps_sides() { (input.height, input.width) } else { (input.width, input.height) };
         let same_size = turned == (w, h);
@@ -102,12 +105,11 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
             if odd { format!("crop={}:{}:0:0:exact=1,", input.width & !1, input.height & !1) } else { String::new() };
         let turn = format!("{crop}{}", wanted.turn.filters());
         if wanted.to_sdr {
-            return (format!("{before}{turn}{}", to_sdr(wanted, kernel, w, h)), String::new());
+            return format!("{turn}{}", to_sdr(wanted, kernel, w, h));
         }
-        if same_size && input.pixel_format == "yuv420p" && !full_range {
-            let turn = turn.trim_end_matches(',');
-            let chain = if before.is_empty() && turn.is_empty() { "null" } else { turn };
-            return (format!("{before}{chain}").trim_end_matches(',').to_owned(), String::new());
+        if same_size && !full_range && (reordered || input.pixel_format == "yuv420p") {
+            let chain = format!("{turn}{}", if reordered { "format=yuv420p" } else { "" });
+            return if chain.is_empty() { "null".to_owned() } else { chain.trim_end_matches(',').to_owned() };
         }
         let mut scale = format!("zscale=w={w}:h={h}:{kernel}");
         if full_range {
@@ -120,7 +122,7 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
             // 10 bits to 8 without dither shows bands in a clear sky.
             scale.push_str(":d=ordered");
         }
-        (format!("{before}{turn}{scale},format=yuv420p"), String::new())
+        format!("{turn}{scale},format=yuv420p")
     })
 }
 
@@ -128,7 +130,7 @@ fn in_memory(input: InputPicture<'_>, wanted: &Wanted<'_>, before: &str) -> Stri
 /// done once, before the cascade.
 fn to_sdr(wanted: &Wanted<'_>, kernel: &str, w: u32, h: u32) -> String {
     let [_, _, _, transfer] = wanted.colour;
-    let range = if wanted.colour[0] == 2 { "full" } else { "limited" };
+    let range = if wanted.colour[0] == FULL_RANGE { "full" } else { "limited" };
     let source = |transfer: &str| format!("pin=2020:min=2020_ncl:tin={transfer}:rin={range}");
     let scale = format!("zscale=w={w}:h={h}:{kernel}");
     match transfer {
@@ -144,22 +146,19 @@ fn to_sdr(wanted: &Wanted<'_>, kernel: &str, w: u32, h: u32) -> String {
     }
 }
 
-/// `[in]step0,split[out0][c1];[c1]step1,split[out1][c2];…`, with something after each branch to an output.
-fn cascade(sizes: &[(u32, u32)], mut step: impl FnMut(usize, (u32, u32)) -> (String, String)) -> String {
+/// `[in]step0,split[out0][c0];[c0]step1,split[out1][c1];…`
+fn cascade(sizes: &[(u32, u32)], mut step: impl FnMut(usize, (u32, u32)) -> String) -> String {
     let mut text = String::new();
     let mut from = "in".to_owned();
     for (i, &size) in sizes.iter().enumerate() {
-        let (filters, finish) = step(i, size);
+        let filters = step(i, size);
         if i > 0 {
             text.push(';');
         }
         if i + 1 == sizes.len() {
-            text.push_str(&format!("[{from}]{filters}{finish}[out{i}]"));
-        } else if finish.is_empty() {
-            text.push_str(&format!("[{from}]{filters},split[out{i}][c{i}]"));
+            text.push_str(&format!("[{from}]{filters}[out{i}]"));
         } else {
-            let finish = finish.trim_start_matches(',');
-            text.push_str(&format!("[{from}]{filters},split[b{i}][c{i}];[b{i}]{finish}[out{i}]"));
+            text.push_str(&format!("[{from}]{filters},split[out{i}][c{i}]"));
         }
         from = format!("c{i}");
     }
@@ -218,22 +217,30 @@ mod tests {
     }
 
     #[test]
-    fn full_range_leaves_the_gpu_to_become_limited_range() {
-        for gpu_encoder in [true, false] {
-            let wanted = Wanted { colour: [2, 1, 1, 1], gpu_encoder, ..wanted() };
-            let text = scaling(picture(true, "nv12"), &wanted);
-            assert!(text.starts_with("[in]hwdownload,format=nv12,zscale=w=1920:h=1080"), "{text}");
-            assert!(text.contains("rin=full:r=limited") && !text.contains("cuda"), "{text}");
-            let text = scaling(picture(false, "yuvj420p"), &wanted);
+    fn what_cuda_filters_cannot_do_or_encoders_in_memory_want_leaves_the_gpu() {
+        let on_gpu = Wanted { gpu_encoder: true, ..wanted() };
+        assert!(on_gpu.stays_on_gpu());
+        for leaves in [
+            wanted(),
+            Wanted { colour: [FULL_RANGE, 1, 1, 1], ..on_gpu },
+            Wanted { turn: Turn::Right, ..on_gpu },
+            Wanted { to_sdr: true, ..on_gpu },
+        ] {
+            assert!(!leaves.stays_on_gpu(), "{leaves:?}");
+            let text = scaling(picture(false, "nv12"), &leaves);
             assert!(!text.contains("cuda") && !text.contains("hwupload"), "{text}");
         }
+        let full = Wanted { colour: [FULL_RANGE, 1, 1, 1], ..on_gpu };
+        let text = scaling(picture(false, "nv12"), &full);
+        assert!(text.contains("rin=full:r=limited") && !text.contains("d=ordered"), "{text}");
     }
 
     #[test]
-    fn a_gpu_without_nvenc_decodes_and_scales_then_downloads_each_size() {
-        let text = scaling(picture(true, "nv12"), &wanted());
-        assert_eq!(text.matches("hwdownload").count(), 2, "{text}");
-        assert_eq!(text.matches("scale_cuda").count(), 2, "{text}");
+    fn what_a_gpu_only_decoded_is_put_in_order_without_scaling() {
+        let text = scaling(picture(false, "nv12"), &wanted());
+        assert!(text.starts_with("[in]format=yuv420p,split[out0]"), "{text}");
+        let turned = Wanted { turn: Turn::Half, ..wanted() };
+        assert!(scaling(picture(false, "nv12"), &turned).starts_with("[in]hflip,vflip,format=yuv420p,split[out0]"));
     }
 
     #[test]
@@ -245,10 +252,10 @@ mod tests {
     #[test]
     fn hdr_is_tone_mapped_once_in_memory() {
         let text = scaling(
-            picture(true, "p010le"),
+            picture(false, "p010le"),
             &Wanted { colour: [1, 9, 9, 18], to_sdr: true, gpu_encoder: true, ..wanted() },
         );
-        assert!(text.starts_with("[in]hwdownload,format=p010le,zscale=w=1920"), "{text}");
+        assert!(text.starts_with("[in]zscale=w=1920"), "{text}");
         assert_eq!(text.matches("tonemap=").count(), 2, "one filter, whose option has its name: {text}");
     }
 }

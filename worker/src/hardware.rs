@@ -103,9 +103,9 @@ pub(crate) async fn choose(engines: Engines, choice: EncoderChoice) -> Result<Ch
     let reasons = tried.reasons.join("; ");
     match (tried.cuda, nvenc) {
         (true, true) => {}
-        (true, false) if tried.h264_nvenc => notes.push(format!("{name} decodes and scales; x264 encodes, as asked")),
-        (true, false) => notes.push(format!("{name} decodes and scales; it has no usable NVENC, so x264 encodes")),
-        (false, true) => notes.push(format!("{name} encodes; it does not decode and scale: {reasons}")),
+        (true, false) if tried.h264_nvenc => notes.push(format!("{name} decodes; x264 encodes, as asked")),
+        (true, false) => notes.push(format!("{name} decodes; it has no usable NVENC, so x264 encodes")),
+        (false, true) => notes.push(format!("{name} encodes; processors decode and scale: {reasons}")),
         (false, false) => notes.push(format!("the GPU is not used: {reasons}")),
     }
     Ok(Chosen {

@@ -208,7 +208,7 @@ impl StageSeconds {
 /// What hardware answered when it was tried.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
-    /// NVDEC decoded frames, and CUDA filters deinterlaced and scaled them.
+    /// NVDEC decoded frames, and for NVENC, CUDA filters deinterlaced and scaled them.
     pub cuda: bool,
     /// `h264_nvenc` encoded frames on the GPU.
     pub h264_nvenc: bool,

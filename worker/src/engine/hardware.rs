@@ -2,7 +2,8 @@
 //! and encoding a few frames. Runs in an engine process, because a broken driver can hang or crash, and because what counts
 //! is what works under the lock.
 
-use fleet::ladder::Scaler;
+use fleet::ladder::{Codec, Effort, Rung, Scaler};
+use fleet::timeline::FrameRate;
 use media::decode::Decoder;
 use media::demux::StreamParameters;
 use media::device::CudaDevice;
@@ -11,6 +12,7 @@ use media::graph::Graph;
 use media::{Frame, Packet, Rational, Received};
 
 use super::EngineError;
+use crate::encoder::{self, Backend};
 use crate::facts::Turn;
 use crate::filters::{self, InputPicture, Wanted};
 use crate::protocol::Hardware;
@@ -27,8 +29,14 @@ const TICK: Rational = Rational::new(1, 1000);
 pub(crate) fn warm() -> Option<CudaDevice> {
     media::process::keep_gpu_libraries();
     let device = CudaDevice::open(0).inspect_err(|error| tracing::warn!(%error, "the GPU does not open")).ok()?;
-    for reason in try_out(Some(&device)).reasons {
-        tracing::info!("does not work here: {reason}");
+    // The deinterlacer is compiled by the driver as the scaler is, in a fraction of the time.
+    let tries = [
+        encode_some("h264_nvenc", &device),
+        encode_some("hevc_nvenc", &device),
+        decode_some(&device).and_then(|pictures| deinterlace(&pictures)).map(drop),
+    ];
+    for error in tries.into_iter().filter_map(Result::err) {
+        tracing::info!("does not work here: {}", error.message);
     }
     Some(device)
 }
@@ -40,32 +48,34 @@ pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
         hardware.reasons.push("no GPU opens; the engine's log says why".to_owned());
         return hardware;
     };
-    let tries: [(&str, &mut bool, fn(&str, &CudaDevice) -> Result<(), EngineError>); 3] = [
-        ("NVDEC", &mut hardware.cuda, decode_some),
-        ("h264_nvenc", &mut hardware.h264_nvenc, encode_some),
-        ("hevc_nvenc", &mut hardware.hevc_nvenc, encode_some),
-    ];
-    for (name, works, attempt) in tries {
-        match attempt(name, device) {
-            Ok(()) => *works = true,
-            Err(error) => hardware.reasons.push(format!("{name}: {}", error.message)),
-        }
-    }
-    hardware
+    let mut works =
+        |tried: Result<(), EngineError>| tried.map_err(|error| hardware.reasons.push(error.message)).is_ok();
+    let h264_nvenc = works(encode_some("h264_nvenc", device));
+    let hevc_nvenc = works(encode_some("hevc_nvenc", device));
+    // Only for NVENC pictures stay on the GPU.
+    let filtered =
+        |pictures: Vec<Frame>| if h264_nvenc { deinterlace(&pictures).and_then(|p| scale(&p)) } else { Ok(()) };
+    let cuda = works(decode_some(device).and_then(filtered));
+    Hardware { cuda, h264_nvenc, hevc_nvenc, ..hardware }
 }
 
-/// Encodes pictures that lie on the GPU.
+/// Encodes pictures that lie on the GPU, with the options that ladders use: not every generation has all of them.
 fn encode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
     let pictures = pictures()?;
     let mut upload = graph(&pictures[0], "[in]format=nv12,hwupload[out0]", 1, Some(device))?;
     let uploaded = through(&mut upload, &pictures)?;
-    let mut encoder = Encoder::video(&settings(name, "p4"), upload.gpu_frames(0).as_ref()).map_err(internal)?;
+    let codec = if name.starts_with("hevc") { Codec::Hevc } else { Codec::H264 };
+    let rung = Rung { height: SIZE.1, codec, quality: 23.0, max_kbps: 1000, buffer_seconds: 1.0 };
+    let rate = FrameRate::new(25, 1).ok_or_else(|| EngineError::internal("no such rate"))?;
+    let options = encoder::settings(Backend::Nvenc, Effort::Balanced, &rung, rate, 50).options;
+    let settings = VideoSettings { options, ..settings(name, "p5") };
+    let mut encoder = Encoder::video(&settings, upload.gpu_frames(0).as_ref()).map_err(internal)?;
     let packets = encode(&mut encoder, &uploaded)?;
     if packets.is_empty() { Err(EngineError::internal("no packet came out")) } else { Ok(()) }
 }
 
-/// Decodes pictures on the GPU, deinterlaces and scales them there, and takes them to memory.
-fn decode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
+/// Decodes pictures on the GPU, and takes one to memory.
+fn decode_some(device: &CudaDevice) -> Result<Vec<Frame>, EngineError> {
     let mut encoder = Encoder::video(&settings("libx264", "ultrafast"), None).map_err(internal)?;
     let parameters = StreamParameters::of_encoder(&encoder).map_err(internal)?;
     let packets = encode(&mut encoder, &pictures()?)?;
@@ -81,34 +91,33 @@ fn decode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
             decoded.push(frame);
         }
     }
-    let Some(first) = decoded.first().filter(|_| decoded.iter().all(Frame::is_on_gpu)) else {
-        return Err(EngineError::internal(format!("{name} does not take H.264; the engine's log says why")));
+    match decoded.first() {
+        Some(first) if first.is_on_gpu() => first.download().map_err(internal)?,
+        _ => return Err(EngineError::internal("NVDEC does not take H.264; the engine's log says why")),
     };
-    let mut deinterlacer = graph(first, filters::deinterlacing(true), 1, None)?;
-    let frames = through(&mut deinterlacer, &decoded)?;
-    let sizes = [SIZE, (SIZE.0 / 2, SIZE.1 / 2)];
-    let format = frames[0].pixel_format();
+    Ok(decoded)
+}
+
+/// Pictures on the GPU, one a field.
+fn deinterlace(pictures: &[Frame]) -> Result<Vec<Frame>, EngineError> {
+    through(&mut graph(&pictures[0], filters::deinterlacing(true), 1, None)?, pictures)
+}
+
+/// Scales pictures on the GPU to half their size.
+fn scale(pictures: &[Frame]) -> Result<(), EngineError> {
+    let format = pictures[0].pixel_format();
     let input = InputPicture { on_gpu: true, width: SIZE.0, height: SIZE.1, pixel_format: &format };
     let wanted = Wanted {
-        sizes: &sizes,
+        sizes: &[(SIZE.0 / 2, SIZE.1 / 2)],
         turn: Turn::None,
         scaler: Scaler::Lanczos,
         colour: [1, 1, 1, 1],
         to_sdr: false,
-        gpu_encoder: false,
+        gpu_encoder: true,
     };
-    let mut scaler = graph(&frames[0], &filters::scaling(input, &wanted), sizes.len(), None)?;
-    scaler.push(&frames[0]).map_err(internal)?;
-    for (index, (width, height)) in sizes.into_iter().enumerate() {
-        let Received::Item(frame) = scaler.pull(index).map_err(internal)? else {
-            return Err(EngineError::internal("the scaler kept a frame"));
-        };
-        let shape = frame.shape();
-        if frame.is_on_gpu() || (shape.width.cast_unsigned(), shape.height.cast_unsigned()) != (width, height) {
-            return Err(EngineError::internal("a scaled picture did not come to memory"));
-        }
-    }
-    Ok(())
+    let scaled = through(&mut graph(&pictures[0], &filters::scaling(input, &wanted), 1, None)?, pictures)?;
+    let is_scaled = scaled.iter().all(|p| p.is_on_gpu() && p.shape().width == SIZE.0.cast_signed() / 2);
+    if is_scaled { Ok(()) } else { Err(EngineError::internal("scale_cuda made something else")) }
 }
 
 fn settings(encoder: &str, preset: &str) -> VideoSettings {

@@ -21,6 +21,8 @@ const MAX_ERRORS_IN_A_ROW: u32 = 3000;
 pub(crate) struct Pictures<'a> {
     decoder: Decoder,
     plan: &'a VideoPlan,
+    /// Whether pictures that the GPU decoded are handed on there, else in memory.
+    stay_on_gpu: bool,
     deinterlacer: Option<(PictureShape, Graph)>,
     tick: Rational,
     frame_ticks: i64,
@@ -43,6 +45,7 @@ impl<'a> Pictures<'a> {
         plan: &'a VideoPlan,
         stream: &StreamParameters,
         gpu: Option<&CudaDevice>,
+        stay_on_gpu: bool,
     ) -> Result<Self, EngineError> {
         let decoder = Decoder::open(stream, 1, gpu).map_err(EngineError::undecodable)?;
         let tick = Rational::new(plan.time_base.0, plan.time_base.1);
@@ -52,6 +55,7 @@ impl<'a> Pictures<'a> {
         Ok(Self {
             decoder,
             plan,
+            stay_on_gpu,
             deinterlacer: None,
             tick,
             frame_ticks,
@@ -127,7 +131,10 @@ impl<'a> Pictures<'a> {
     ) -> Result<Flow, EngineError> {
         loop {
             let mut watch = Stopwatch::start();
-            let received = self.decoder.receive();
+            let received = self.decoder.receive().and_then(|received| match received {
+                Received::Item(frame) if frame.is_on_gpu() && !self.stay_on_gpu => frame.download().map(Received::Item),
+                other => Ok(other),
+            });
             watch.lap(&mut self.seconds.decode);
             match received {
                 Ok(Received::Item(frame)) => {

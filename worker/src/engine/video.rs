@@ -24,12 +24,17 @@ use crate::protocol::{Event, StageSeconds, TaskReport, VideoTask};
 /// Output frames between two progress messages.
 const PROGRESS_EVERY: u64 = 12;
 
+/// A scaling graph, with what it was made for. One that lies on the GPU is kept from task to task: `scale_cuda` compiles
+/// hundreds of kernels for each of its instances, which takes seconds.
+pub(crate) type ScalingGraph = Option<(PictureShape, String, Graph)>;
+
 /// Makes one run of segments, on `gpu` as far as the plan says so.
 pub(crate) fn encode(
     reader: &mut Reader,
     plan: &VideoPlan,
     task: VideoTask,
     gpu: Option<&CudaDevice>,
+    scaler: &mut ScalingGraph,
     outbox: &Outbox,
 ) -> Result<TaskReport, EngineError> {
     let first = plan.grid.start(task.first_segment).ok_or_else(|| EngineError::internal("no such segment"))?;
@@ -47,20 +52,23 @@ pub(crate) fn encode(
         Some(rendition) => Some(CopyLane::open(plan, rendition, &parameters, first, end, source_clock, outbox)?),
         None => None,
     };
+    let sizes: Vec<(u32, u32)> = encoded.iter().map(|r| (r.width, r.height)).collect();
+    let wanted = wanted(plan, &encoded, &sizes);
     let mut output = Output {
         plan,
         encoded: &encoded,
+        wanted: &wanted,
         outbox,
         first,
         threads: task.threads > 1,
         gpu,
         lanes: Vec::new(),
-        scaler: None,
+        scaler: scaler.take().filter(|_| wanted.stays_on_gpu()),
         thumbnailer: None,
         seconds: StageSeconds::default(),
         made: 0,
     };
-    let mut pictures = Pictures::open(plan, &parameters, gpu.filter(|_| plan.gpu_decode))?;
+    let mut pictures = Pictures::open(plan, &parameters, gpu.filter(|_| plan.gpu_decode), wanted.stays_on_gpu())?;
     let mut selector = Selector::new(clock, plan.rate, first, end);
     let mut source_end_time = None;
     let at_end = pictures.run(
@@ -86,6 +94,7 @@ pub(crate) fn encode(
     if let Some(lane) = copy {
         lane.finish(end_frame)?;
     }
+    *scaler = output.scaler.take();
     let mut seconds = output.finish(end_frame)?;
     seconds.add(&pictures.seconds);
     if at_end && source_end_time.is_none() && first == 0 {
@@ -101,15 +110,29 @@ pub(crate) fn encode(
     })
 }
 
+/// What is asked of the scaling graph for a whole job.
+fn wanted<'a>(plan: &VideoPlan, encoded: &[RenditionPlan], sizes: &'a [(u32, u32)]) -> Wanted<'a> {
+    let nvenc = |r: &RenditionPlan| r.encode.as_ref().is_some_and(|e| e.encoder.ends_with("_nvenc"));
+    Wanted {
+        sizes,
+        turn: plan.turn,
+        scaler: plan.scaler,
+        colour: plan.colour,
+        to_sdr: plan.to_sdr,
+        gpu_encoder: encoded.iter().all(nvenc),
+    }
+}
+
 struct Output<'a> {
     plan: &'a VideoPlan,
     encoded: &'a [RenditionPlan],
+    wanted: &'a Wanted<'a>,
     outbox: &'a Outbox,
     first: u64,
     threads: bool,
     gpu: Option<&'a CudaDevice>,
     lanes: Vec<Lane>,
-    scaler: Option<(PictureShape, Graph)>,
+    scaler: ScalingGraph,
     thumbnailer: Option<(PictureShape, Graph)>,
     seconds: StageSeconds,
     made: u64,
@@ -123,7 +146,7 @@ impl Output<'_> {
         watch.lap(&mut self.seconds.filter);
         if self.lanes.is_empty() {
             for (i, rendition) in self.encoded.iter().enumerate() {
-                let gpu = self.scaler.as_ref().and_then(|(_, graph)| graph.gpu_frames(i));
+                let gpu = self.scaler.as_ref().and_then(|(_, _, graph)| graph.gpu_frames(i));
                 let lane =
                     Lane::open(self.plan, rendition, &scaled[i], self.first, gpu.as_ref(), self.outbox, self.threads)?;
                 self.lanes.push(lane);
@@ -157,17 +180,8 @@ impl Output<'_> {
             return Ok(Vec::new());
         }
         let shape = picture.shape();
-        if self.scaler.as_ref().is_none_or(|(s, _)| *s != shape) {
-            let sizes: Vec<(u32, u32)> = self.encoded.iter().map(|r| (r.width, r.height)).collect();
-            let nvenc = |r: &RenditionPlan| r.encode.as_ref().is_some_and(|e| e.encoder.ends_with("_nvenc"));
-            let wanted = Wanted {
-                sizes: &sizes,
-                turn: self.plan.turn,
-                scaler: self.plan.scaler,
-                colour: self.plan.colour,
-                to_sdr: self.plan.to_sdr,
-                gpu_encoder: self.encoded.iter().all(nvenc),
-            };
+        // The first picture of a task may meet the graph of the task before.
+        if self.lanes.is_empty() || self.scaler.as_ref().is_none_or(|(s, ..)| *s != shape) {
             let format = picture.pixel_format();
             let input = InputPicture {
                 on_gpu: picture.is_on_gpu(),
@@ -175,14 +189,16 @@ impl Output<'_> {
                 height: u32::try_from(shape.height).unwrap_or(0),
                 pixel_format: &format,
             };
-            let description = filters::scaling(input, &wanted);
-            tracing::debug!(description, "scaling graph");
-            // Times do not matter to scaling; frames are numbered when they are encoded.
-            let graph = Graph::video(picture, Rational::new(1, 1000), &description, sizes.len(), self.gpu)
-                .map_err(EngineError::internal)?;
-            self.scaler = Some((shape, graph));
+            let description = filters::scaling(input, self.wanted);
+            if self.scaler.as_ref().is_none_or(|(s, d, _)| (s, d) != (&shape, &description)) {
+                tracing::debug!(description, "scaling graph");
+                // Times do not matter to scaling; frames are numbered when they are encoded.
+                let graph = Graph::video(picture, Rational::new(1, 1000), &description, self.encoded.len(), self.gpu)
+                    .map_err(EngineError::internal)?;
+                self.scaler = Some((shape, description, graph));
+            }
         }
-        let (_, graph) = self.scaler.as_mut().ok_or_else(|| EngineError::internal("no scaling graph"))?;
+        let (.., graph) = self.scaler.as_mut().ok_or_else(|| EngineError::internal("no scaling graph"))?;
         graph.push(picture).map_err(EngineError::internal)?;
         (0..self.encoded.len())
             .map(|i| match graph.pull(i).map_err(EngineError::internal)? {
