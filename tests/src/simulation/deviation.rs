@@ -77,7 +77,7 @@ deviations! {
     /// Publication.
     PublishIgnoresState = "a job succeeds whatever its state",
     /// Publication.
-    PublisherFailsWithoutLock = "a publisher that lost its lock fails the job",
+    PublisherFailsWithoutLock = "a publisher that promised nothing and lost its lock fails the job",
     /// Rescue.
     FailIgnoresAttempt = "a job fails of a chunk that was given up in an earlier try",
     /// Publication.
