@@ -95,6 +95,8 @@ deviations! {
     /// Guard.
     WithdrawForgetsPromises = "a quarantine withdraws what a playlist may list that was written and not noted",
     /// Publisher.
+    GrowsLessThanPromised = "the growing playlist lists less than somebody promised who died before it was noted",
+    /// Publisher.
     GrowsOverHoles = "the growing playlist is written without another look for holes",
     /// Guard.
     WithdrawKeepsChunksDone = "a quarantine leaves chunks done whose segments it withdrew",

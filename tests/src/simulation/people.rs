@@ -19,7 +19,7 @@ pub(super) fn set_up(sim: &Sim) -> Ms {
             world.store.note_region(&region.to_string(), None);
         }
         // Now and then the sweep comes while faults strike; else when no writer can be alive.
-        world.orphans_after = if world.random.u32(0..3) == 0 { 6_000 } else { super::NO_WRITER };
+        world.orphans_after = if world.random.u32(0..3) == 0 { 2_000 } else { super::NO_WRITER };
         let workers = world.random.usize(2..5).max(regions);
         for number in 0..workers {
             world.processes.push(Process::new(format!("worker {number}"), Some(number % regions)));

@@ -103,7 +103,8 @@ impl Dispatcher {
         let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, wanted));
         promise.await?.map_err(|_| Later)?;
         let Some(mut guard) = self.lock(job, subject.generation).await? else { return Ok(()) };
-        let wanted = wanted.max(guard.lock.listed);
+        let forgets = self.does(Deviation::GrowsLessThanPromised);
+        let wanted = if forgets { wanted.max(guard.lock.listed) } else { guard.lock.promised };
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
         if !self.write_growing(&subject, &mut guard.lock, &names, wanted, false).await? {
             return Ok(());
