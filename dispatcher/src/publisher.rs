@@ -105,7 +105,8 @@ impl Publisher {
         // Another dispatcher may have been here since.
         let wanted = wanted.max(lock.listed);
         let Some(mut lock) = lock.promise(wanted).await? else { return Ok(false) };
-        let wanted = wanted.max(lock.listed);
+        // Or have written more, and died: its version must not be replaced by a shorter one.
+        let wanted = lock.promised;
         let names: Vec<&Growth> = tracks.iter().filter(|t| t.contiguous > 0).collect();
         let Some(grown) = self.write_growing(&subject, &mut lock, &names, wanted, false).await? else {
             return Ok(false);

@@ -80,8 +80,10 @@ pub struct PublicationLock {
     store: Store,
     job: Uuid,
     generation: i32,
-    /// Segments that are listed.
+    /// Segments that are listed, as far as it was noted.
     pub listed: u64,
+    /// Segments that somebody may have listed, and died before it was noted: who lists fewer takes some away.
+    pub promised: u64,
     /// Version of each growing playlist in the store.
     pub etags: BTreeMap<String, String>,
     /// Whether the growing multivariant playlist is written.
@@ -140,7 +142,7 @@ impl Store {
         self.query("set local idle_in_transaction_session_timeout = '60s'").execute(&mut *tx).await?;
         let row = self
             .query(
-                "select p.listed, p.etags, p.master from touchline.publications p join touchline.jobs j on j.id = p.job_id
+                "select p.listed, p.promised, p.etags, p.master from touchline.publications p join touchline.jobs j on j.id = p.job_id
                  where p.job_id = $1 and j.generation = $2 and j.state in ('running', 'publishing')
                  for update of p skip locked",
             )
@@ -152,6 +154,7 @@ impl Store {
         let etags: Json<BTreeMap<String, String>> = row.try_get("etags")?;
         Ok(Some(PublicationLock {
             listed: unsigned(row.try_get("listed")?),
+            promised: unsigned(row.try_get("promised")?),
             etags: etags.0,
             master: row.try_get("master")?,
             tx,

@@ -77,7 +77,7 @@ deviations! {
     /// Publication.
     PublishIgnoresState = "a job succeeds whatever its state",
     /// Publication.
-    PublisherFailsWithoutLock = "a publisher that lost its lock fails the job",
+    PublisherFailsWithoutLock = "a publisher that promised nothing and lost its lock fails the job",
     /// Rescue.
     FailIgnoresAttempt = "a job fails of a chunk that was given up in an earlier try",
     /// Publication.
@@ -94,6 +94,8 @@ deviations! {
     WithdrawTakesListed = "a quarantine withdraws what a playlist lists",
     /// Guard.
     WithdrawForgetsPromises = "a quarantine withdraws what a playlist may list that was written and not noted",
+    /// Publisher.
+    GrowsLessThanPromised = "the growing playlist lists less than somebody promised who died before it was noted",
     /// Publisher.
     GrowsOverHoles = "the growing playlist is written without another look for holes",
     /// Guard.

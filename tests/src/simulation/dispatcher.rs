@@ -184,6 +184,8 @@ impl Dispatcher {
         while self.client.call_locking(Server::Store, "withdraw_suspect", withdraw).await?.is_some() {}
         self.client.call(Server::Store, "resend", |w| w.store.resend(PATIENCE)).await?;
         for gone in self.client.call(Server::Store, "given_up", |w| w.store.given_up(PATIENCE)).await? {
+            // What was seen may not be so any more.
+            self.client.stop_now_and_then(4).await;
             if gone.code == FailureCode::CopyImpossible {
                 let replan = move |w: &mut World| {
                     w.store.replan_without_copy(&gone).map_or(std::task::Poll::Pending, std::task::Poll::Ready)

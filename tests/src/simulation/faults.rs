@@ -294,10 +294,8 @@ fn strike_once(world: &mut World) -> Option<ProcessId> {
             world.processes[victim].skew = skew;
         }
         90..97 => {
-            let device = format!("device-{}", world.victim(|region| region.is_some())?);
-            world.say(|_| format!("{device} is quarantined"));
-            world.strike(Fault::Quarantined);
-            world.store.quarantine(&device);
+            let device = a_device(world)?;
+            quarantine(world, &device);
         }
         _ => {
             // It strikes when an engine dies of it.
@@ -305,4 +303,15 @@ fn strike_once(world: &mut World) -> Option<ProcessId> {
         }
     }
     None
+}
+
+/// The device of some worker.
+pub(super) fn a_device(world: &mut World) -> Option<String> {
+    Some(format!("device-{}", world.victim(|region| region.is_some())?))
+}
+
+pub(super) fn quarantine(world: &mut World, device: &str) {
+    world.say(|_| format!("{device} is quarantined"));
+    world.strike(Fault::Quarantined);
+    world.store.quarantine(device);
 }

@@ -3,6 +3,7 @@
 use fleet::state::JobState;
 use uuid::Uuid;
 
+use super::faults::{a_device, quarantine};
 use super::film::Film;
 use super::memory::{Ms, Unswept};
 use super::world::{Due, OUTSIDE, Process, ProcessId, Sim, World};
@@ -18,7 +19,7 @@ pub(super) fn set_up(sim: &Sim) -> Ms {
             world.store.note_region(&region.to_string(), None);
         }
         // Now and then the sweep comes while faults strike; else when no writer can be alive.
-        world.orphans_after = if world.random.u32(0..3) == 0 { 6_000 } else { super::NO_WRITER };
+        world.orphans_after = if world.random.u32(0..3) == 0 { 2_000 } else { super::NO_WRITER };
         let workers = world.random.usize(2..5).max(regions);
         for number in 0..workers {
             world.processes.push(Process::new(format!("worker {number}"), Some(number % regions)));
@@ -155,7 +156,8 @@ fn say(sim: &Sim, ask: impl FnOnce(&mut World) -> String) {
     world.look();
 }
 
-/// Now and then somebody cancels a job just when it is being published.
+/// Now and then somebody cancels a job just when it is being published, and tries it again at once; a device that made it
+/// may prove faulty then.
 pub(super) fn begin_publishing(world: &mut World) -> u64 {
     let begun = world.store.begin_publishing();
     if begun > 0 && world.weather.foul && world.random.u32(0..6) == 0 {
@@ -167,6 +169,18 @@ pub(super) fn begin_publishing(world: &mut World) -> u64 {
                 world.say(|_| said);
             };
             world.at(at, Due::Run(Box::new(cancel)));
+            if world.random.bool() {
+                let at = at + world.random.i64(0..1_500);
+                let device = world.random.bool().then(|| a_device(world)).flatten();
+                let retry = move |world: &mut World| {
+                    let said = format!("retry {job}: {:?}", world.store.retry(job));
+                    world.say(|_| said);
+                    if let Some(device) = device {
+                        quarantine(world, &device);
+                    }
+                };
+                world.at(at, Due::Run(Box::new(retry)));
+            }
         }
     }
     begun

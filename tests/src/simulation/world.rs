@@ -140,7 +140,7 @@ impl World {
             undecided: 0,
             orphans_after: 0,
             // Early, so that it meets writers; and in some runs alone, as a job that is gone is not tried again.
-            rows_after: seed.is_multiple_of(4).then_some(12_000),
+            rows_after: seed.is_multiple_of(4).then_some(2_000),
             ids: 0,
             steps: 0,
             over: false,

@@ -250,6 +250,7 @@ async fn the_worker_s_login_can_work_and_do_nothing_else() {
         "update touchline.clips set download = 'ready'",
         "insert into touchline.outbox (region, job_id, chunk, attempt) select '', gen_random_uuid(), 0, 0",
         "drop table touchline.jobs",
+        "select * from touchline.removed_jobs",
         "create table touchline.mine (n int)",
     ] {
         let outcome = sqlx::query(sqlx::AssertSqlSafe(forbidden)).execute(worker.pool()).await;

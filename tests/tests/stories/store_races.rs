@@ -198,11 +198,13 @@ async fn a_publisher_whose_connection_was_ended_reads_nothing_and_withdraws_no_p
     let world = world().await;
     let lock = world.store.lock_publication(world.job, 1).await.unwrap().unwrap();
     let mut lock = lock.promise(1).await.unwrap().unwrap();
+    assert_eq!((lock.listed, lock.promised), (0, 1));
     world.end_transactions().await;
     let error = lock.listed_segments("v180", 9).await.unwrap_err();
     assert!(error.is_transient(), "{error:?}");
     drop(lock);
-    // What it may have listed stays, whatever proves faulty.
+    // What it may have listed stays, whatever proves faulty, and whoever comes next knows of it.
+    assert_eq!(world.store.lock_publication(world.job, 1).await.unwrap().unwrap().promised, 1);
     world.store.quarantine(DEVICE, "wrong").await.unwrap();
     assert_eq!(world.store.withdraw_suspect().await.unwrap().unwrap().segments, 0);
     assert_eq!(world.complete().await, Completed::Done);

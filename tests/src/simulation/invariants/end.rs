@@ -78,9 +78,9 @@ impl World {
                 job.renditions.iter().filter_map(|(name, r)| Some(format!("{prefix}{name}/{}", r.init.as_ref()?)));
             let rows: BTreeSet<String> = segments.chain(inits).collect();
             let root = keys::job_prefix(job.organisation, *id, 1);
-            let of_job = self.objects.all.keys().skip_while(|k| **k < root).take_while(|k| k.starts_with(&root));
+            let mut of_job = self.objects.all.keys().skip_while(|k| **k < root).take_while(|k| k.starts_with(&root));
             let is_orphan = |key: &&String| !key.starts_with(&prefix) || key.ends_with(".m4s") && !rows.contains(*key);
-            if let Some(orphan) = of_job.filter(is_orphan).next() {
+            if let Some(orphan) = of_job.find(is_orphan) {
                 return Some(format!("job {id} is {} and swept; {orphan} is left, which nothing names", job.state));
             }
         }

@@ -20,6 +20,7 @@ pub(crate) struct PublicationLock {
     /// Names the transaction.
     pub(crate) token: u64,
     pub(crate) listed: u64,
+    pub(crate) promised: u64,
     pub(crate) etags: BTreeMap<String, String>,
     pub(crate) master: bool,
 }
@@ -79,8 +80,9 @@ impl Memory {
             return None;
         }
         publication.lock = Some((token, now + IDLE));
-        let (listed, etags, master) = (publication.listed, publication.etags.clone(), publication.master);
-        Some(PublicationLock { job: id, token, listed, etags, master })
+        let (listed, promised) = (publication.listed, publication.promised);
+        let (etags, master) = (publication.etags.clone(), publication.master);
+        Some(PublicationLock { job: id, token, listed, promised, etags, master })
     }
 
     fn held(&mut self, lock: &PublicationLock) -> Result<&mut Job, LockLost> {
