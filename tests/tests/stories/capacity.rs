@@ -9,6 +9,7 @@ use capacity::pools::{Fleet, InstanceId, PoolId};
 use dispatcher::scaling::Scaler;
 use dispatcher::scaling::aws::AwsCapacity;
 use dispatcher::scaling::conformance::conformance;
+use dispatcher::scaling::events::Event;
 use dispatcher::scaling::provider::Capacity;
 use fleet::queue::EventQueue;
 use fleet::store::jobs::NewJob;
@@ -390,6 +391,28 @@ async fn a_spot_notice_drains_the_worker_and_another_instance_takes_over() {
     let (after, wanted) = fleet.pool(SPOT).await;
     assert!(!after.contains(&instances[0]), "the one that is taken back is ended");
     assert_eq!((after.len(), wanted), (1, 1), "and work goes on elsewhere");
+}
+
+#[tokio::test]
+async fn a_notice_after_a_recommendation_is_noted_though_the_instance_drains_already() {
+    let fleet = Deployed::new("recommended").await;
+    fleet.submit().await;
+    fleet.round().await;
+    let (instances, _) = fleet.pool(SPOT).await;
+    fleet.round().await;
+    let noticed = || async {
+        let notices = fleet.store.unsettled_instances(None).await.unwrap();
+        notices.iter().find(|i| i.id == instances[0]).unwrap().noticed_at
+    };
+    fleet.scaler.heed(&Event::Rebalance(instances[0].clone())).await.unwrap();
+    assert_eq!(noticed().await, None, "it may stay");
+    fleet.scaler.heed(&Event::Interruption(instances[0].clone())).await.unwrap();
+    let first = noticed().await;
+    assert!(first.is_some(), "from here on its time is lost");
+    fleet.scaler.heed(&Event::Interruption(instances[0].clone())).await.unwrap();
+    assert_eq!(noticed().await, first, "told of twice");
+    let rows = fleet.store.instances().await.unwrap();
+    assert_eq!(rows[0].reason.as_deref(), Some("rebalance"), "why it drains does not change");
 }
 
 #[tokio::test]
