@@ -233,18 +233,29 @@ impl Amount {
     }
 }
 
-/// Lines as CSV, amounts in dollars with six places: sums over the file are exact.
+/// Receipts of jobs as CSV, a row for each line and one for transfer, amounts in dollars with six places: sums over the
+/// file are exact.
 #[must_use]
-pub fn csv<'a>(lines: impl IntoIterator<Item = &'a Line>) -> String {
-    let mut text = "job,pool,work_s,boot_s,idle_s,waste_s,work_usd,boot_usd,idle_usd,waste_usd,total_usd\n".to_owned();
-    for line in lines {
-        let job = line.job.map(|j| j.to_string()).unwrap_or_default();
-        let seconds = [line.work_ms, line.boot_ms, line.idle_ms, line.waste_ms].map(|ms| ms as f64 / 1000.0);
-        let [work_s, boot_s, idle_s, waste_s] = seconds;
-        let (work, boot, idle, waste) = (line.work.exact(), line.boot.exact(), line.idle.exact(), line.waste.exact());
-        let (pool, total) = (&line.pool, line.total().exact());
-        writeln!(text, "{job},{pool},{work_s},{boot_s},{idle_s},{waste_s},{work},{boot},{idle},{waste},{total}")
+pub fn csv<'a>(receipts: impl IntoIterator<Item = (&'a Uuid, &'a Receipt)>) -> String {
+    let mut text =
+        "job,pool,work_s,boot_s,idle_s,waste_s,work_usd,boot_usd,idle_usd,waste_usd,transfer_usd,total_usd\n"
+            .to_owned();
+    for (job, receipt) in receipts {
+        for line in &receipt.lines {
+            let seconds = [line.work_ms, line.boot_ms, line.idle_ms, line.waste_ms].map(|ms| ms as f64 / 1000.0);
+            let [work_s, boot_s, idle_s, waste_s] = seconds;
+            let [work, boot, idle, waste] = [line.work, line.boot, line.idle, line.waste].map(MicroDollars::exact);
+            let (pool, none, total) = (&line.pool, MicroDollars::ZERO.exact(), line.total().exact());
+            writeln!(
+                text,
+                "{job},{pool},{work_s},{boot_s},{idle_s},{waste_s},{work},{boot},{idle},{waste},{none},{total}"
+            )
             .expect("a String takes everything");
+        }
+        if receipt.transfer != MicroDollars::ZERO {
+            let transfer = receipt.transfer.exact();
+            writeln!(text, "{job},transfer,,,,,,,,,{transfer},{transfer}").expect("a String takes everything");
+        }
     }
     text
 }

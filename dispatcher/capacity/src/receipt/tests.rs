@@ -25,11 +25,18 @@ fn one_job_by_hand() {
         (lines[0].boot, lines[0].work, lines[0].idle, lines[0].waste),
         (MicroDollars(60_000), MicroDollars(180_000), MicroDollars(60_000), MicroDollars::ZERO)
     );
-    let text = csv(&lines);
-    assert!(
-        text.ends_with(",eu-west-1/g4dn.xlarge/spot,1080,360,360,0,0.180000,0.060000,0.060000,0.000000,0.300000\n"),
-        "{text}"
+    let mut receipt = Receipt { transfer: MicroDollars(162_000), ..Receipt::default() };
+    receipt.add(lines[0].clone());
+    let text = csv([(&job, &receipt)]);
+    let rows: Vec<&str> = text.lines().filter_map(|row| row.split_once(',').map(|(_, rest)| rest)).collect();
+    assert_eq!(
+        rows[1..],
+        [
+            "eu-west-1/g4dn.xlarge/spot,1080,360,360,0,0.180000,0.060000,0.060000,0.000000,0.000000,0.300000",
+            "transfer,,,,,,,,,0.162000,0.162000"
+        ]
     );
+    assert!(text.lines().all(|row| row.split(',').count() == 12), "{text}");
 }
 
 #[test]
