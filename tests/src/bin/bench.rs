@@ -11,8 +11,9 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use stories::measure::{Cost, cost, median};
 use stories::peers::{self, RUNGS, Scaling};
-use stories::{api_bench, decide_bench, ffmpeg, fleet_bench, worker};
+use stories::{api_bench, decide_bench, ffmpeg, fleet_bench, simulate_bench, worker};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -28,11 +29,14 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   spread    a 90-minute match on 1 to 64 workers that pretend to encode, against the ideal
   api       1 000 listeners and 200 requests/s for --seconds, beside a job that is being encoded
   decide    one decision about 10 000 chunks and 50 pools, against 10 ms
+  simulate  CPU seconds of a million matches in the simulator, against a minute
 
 The film is $TOUCHLINE_BENCH_CLIP (1080p), else bench/bbb_1080p24_30s.mp4 of the media set, else one that is drawn.";
 
-const NAMES: [&str; 12] =
-    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide"];
+const NAMES: [&str; 13] = [
+    "pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide",
+    "simulate",
+];
 
 fn main() -> ExitCode {
     let mut runs = 5;
@@ -95,6 +99,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, seconds: u32, goals: &mu
             "spread" => runtime.block_on(fleet_bench::spread()),
             "api" => runtime.block_on(api_bench::api(seconds)),
             "decide" => decide_bench::decisions(runs),
+            "simulate" => simulate_bench::matches(dir.path()),
             "soon" => match clip(dir.path(), 30) {
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,
@@ -124,13 +129,6 @@ struct Goal {
     name: Cow<'static, str>,
     ratio: f64,
     limit: f64,
-}
-
-/// CPU and wall seconds of a command and all its children.
-#[derive(Clone, Copy, Debug)]
-struct Cost {
-    cpu: f64,
-    wall: f64,
 }
 
 struct Bench {
@@ -194,26 +192,6 @@ fn drawn_clip(dir: &Path) -> Option<PathBuf> {
         .concat(),
     );
     made.is_empty().then_some(clip)
-}
-
-/// Runs a command line under bash's `time`, which counts children that were waited for.
-fn cost(command: &[String]) -> Cost {
-    let output = Command::new("bash")
-        .args(["-c", "TIMEFORMAT='%U %S %R'; time \"$@\" >/dev/null 2>&1", "bench"])
-        .args(command)
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash");
-    assert!(output.status.success(), "{command:?} failed");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    assert_eq!(numbers.len(), 3, "{text}");
-    Cost { cpu: numbers[0] + numbers[1], wall: numbers[2] }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
 }
 
 impl Bench {
