@@ -166,6 +166,42 @@ impl InstanceUse {
     /// [`InstanceUse::cost`].
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
+        let Bill { boot, busy, lost, idle } = self.bill();
+        if self.jobs.is_empty() {
+            return vec![self.line(None, busy, boot, idle, lost)];
+        }
+        let times = self.times();
+        let (busy, boots, idles, losses) =
+            (busy.split(&times), boot.split(&times), idle.split(&times), lost.split(&times));
+        self.jobs
+            .iter()
+            .enumerate()
+            .map(|(i, job)| {
+                let parts = busy[i].split(&[job.useful_ms, job.wasted_ms]);
+                self.line(Some(job.job), parts[0], boots[i], idles[i], losses[i].and(parts[1]))
+            })
+            .collect()
+    }
+
+    /// What its lines add up to, without making them.
+    #[must_use]
+    pub fn whole(&self) -> Line {
+        let Bill { boot, busy, lost, idle } = self.bill();
+        let mut wasted = Amount::default();
+        if self.jobs.iter().any(|job| job.wasted_ms > 0) {
+            for (job, share) in self.jobs.iter().zip(busy.split(&self.times())) {
+                wasted = wasted.and(share.split(&[job.useful_ms, job.wasted_ms])[1]);
+            }
+        }
+        self.line(None, busy.less(wasted), boot, idle, lost.and(wasted))
+    }
+
+    /// Time that each job had of its slots.
+    fn times(&self) -> Vec<u64> {
+        self.jobs.iter().map(|j| j.useful_ms + j.wasted_ms).collect()
+    }
+
+    fn bill(&self) -> Bill {
         let slots = u64::from(self.slots.max(1));
         let whole = self.billed_ms().saturating_mul(slots);
         let boot = self.ready.min(self.ended).since_ms(self.launched).saturating_mul(slots).min(whole);
@@ -177,22 +213,11 @@ impl InstanceUse {
         let cost = split(self.cost().0, &weights);
         let time = split(i64::try_from(self.billed_ms()).unwrap_or(i64::MAX), &weights);
         let [boot, busy, lost, idle] = [0, 1, 2, 3].map(|i| Amount { cost: cost[i], ms: time[i] });
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() && self.notice.is_some() {
             // A boot that was interrupted before any work is waste as well.
-            let (boot, lost) = if self.notice.is_some() { (Amount::default(), lost.and(boot)) } else { (boot, lost) };
-            return vec![self.line(None, busy, boot, idle, lost)];
+            return Bill { boot: Amount::default(), busy, lost: lost.and(boot), idle };
         }
-        let times: Vec<u64> = self.jobs.iter().map(|j| j.useful_ms + j.wasted_ms).collect();
-        let (busy, boots, idles, losses) =
-            (busy.split(&times), boot.split(&times), idle.split(&times), lost.split(&times));
-        self.jobs
-            .iter()
-            .enumerate()
-            .map(|(i, job)| {
-                let parts = busy[i].split(&[job.useful_ms, job.wasted_ms]);
-                self.line(Some(job.job), parts[0], boots[i], idles[i], losses[i].and(parts[1]))
-            })
-            .collect()
+        Bill { boot, busy, lost, idle }
     }
 
     fn line(&self, job: Option<Uuid>, work: Amount, boot: Amount, idle: Amount, waste: Amount) -> Line {
@@ -211,6 +236,16 @@ impl InstanceUse {
     }
 }
 
+/// An instance's bill by what its time went into.
+struct Bill {
+    boot: Amount,
+    /// Slots that had work, committed or not.
+    busy: Amount,
+    /// After an interruption was announced.
+    lost: Amount,
+    idle: Amount,
+}
+
 /// A part of an instance's bill: millionths of a dollar, and milliseconds.
 #[derive(Clone, Copy, Debug, Default)]
 struct Amount {
@@ -226,6 +261,10 @@ impl Amount {
 
     fn and(self, other: Self) -> Self {
         Self { cost: self.cost + other.cost, ms: self.ms + other.ms }
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self { cost: self.cost - other.cost, ms: self.ms - other.ms }
     }
 
     fn ms(self) -> u64 {

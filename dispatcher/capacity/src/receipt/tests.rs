@@ -71,6 +71,11 @@ proptest! {
         let lines = one.lines();
         prop_assert_eq!(lines.iter().map(Line::total).sum::<MicroDollars>(), one.cost());
         prop_assert_eq!(lines.iter().map(Line::total_ms).sum::<u64>(), one.billed_ms());
+        let mut sum = Line { job: None, ..one.whole() };
+        (sum.work_ms, sum.boot_ms, sum.idle_ms, sum.waste_ms) = (0, 0, 0, 0);
+        (sum.work, sum.boot, sum.idle, sum.waste) = Default::default();
+        lines.iter().for_each(|line| sum.add(line));
+        prop_assert_eq!(sum, one.whole());
         prop_assert!(lines.iter().all(|l| l.work.0 >= 0 && l.boot.0 >= 0 && l.idle.0 >= 0 && l.waste.0 >= 0));
     }
 }
