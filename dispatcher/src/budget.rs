@@ -101,7 +101,7 @@ async fn work_left(store: &Store, prices: Prices<'_>) -> Result<HashMap<Uuid, Jo
 /// What a job at work will likely still cost. What its instances did so far is spent already, and their boot with it.
 fn rest(prices: Prices<'_>, work: &JobWork) -> MicroDollars {
     let Some((fleet, rates)) = prices else { return MicroDollars::ZERO };
-    let left = Work { total_s: work.left_s, first_s: 0.0 };
+    let left = Work { total_s: work.left_s, first_s: 0.0, gigabytes: 0.0 };
     let has_begun = work.waiting < work.chunks;
     let quoted = quote(fleet, &work.region, left, rates);
     quoted.map_or(MicroDollars::ZERO, |quote| if has_begun { quote.low } else { quote.likely })
@@ -116,5 +116,6 @@ fn whole(prices: Prices<'_>, job: &WaitingJob) -> MicroDollars {
     let ladder: Result<Ladder, _> = serde_json::from_value(job.ladder.clone());
     let total_s = ladder.map_or(seconds, |ladder| estimate::of_ladder(&ladder, seconds, 1080, 30.0));
     let region = RegionName::from(job.home_region.as_str());
-    quote(fleet, &region, Work { total_s, first_s: 0.0 }, rates).map_or(MicroDollars::ZERO, |quote| quote.likely)
+    quote(fleet, &region, Work { total_s, first_s: 0.0, gigabytes: 0.0 }, rates)
+        .map_or(MicroDollars::ZERO, |quote| quote.likely)
 }

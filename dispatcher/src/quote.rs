@@ -67,8 +67,11 @@ pub struct Price {
     pub low_micros: i64,
     /// A machine of the cheapest pool is started for it alone.
     pub likely_micros: i64,
-    /// An on-demand machine of the dearest pool is started for it alone, and some of the work is done twice.
+    /// An on-demand machine of the dearest pool is started for it alone, some of the work is done twice, and the source is
+    /// read in another region.
     pub high_micros: i64,
+    /// What reading the source in another region costs, a part of `high_micros`; 0 where work stays in its region.
+    pub transfer_micros: i64,
     /// `likely_micros` in US dollars.
     #[schema(example = "0.112940")]
     pub likely_usd: String,
@@ -112,7 +115,11 @@ pub async fn quote(store: &Store, fleet: Option<&Fleet>, asked: &Asked) -> Resul
     let (height, frame_rate) = (asked.height.unwrap_or(USUAL.0), asked.frame_rate.unwrap_or(USUAL.1));
     let work_of = |seconds| estimate::of_ladder(&asked.ladder, seconds, height, frame_rate);
     let segment_s = asked.ladder.gop_seconds * f64::from(asked.ladder.segment_gops);
-    let work = Work { total_s: work_of(seconds), first_s: work_of(seconds.min(FIRST_SEGMENTS * segment_s)) };
+    let work = Work {
+        total_s: work_of(seconds),
+        first_s: work_of(seconds.min(FIRST_SEGMENTS * segment_s)),
+        gigabytes: asked.bytes.map_or_else(|| estimate::gigabytes(seconds), |bytes| bytes as f64 / 1e9),
+    };
     let mut assumptions = about_source(asked, seconds, height, frame_rate);
     let mut answer = Quote {
         region: asked.region.clone(),
@@ -186,6 +193,7 @@ impl Price {
             low_micros: quoted.low.0,
             likely_micros: quoted.likely.0,
             high_micros: quoted.high.0,
+            transfer_micros: quoted.transfer.0,
             likely_usd: exact(quoted.likely),
             high_usd: exact(quoted.high),
         }

@@ -97,7 +97,8 @@ def read_fleet(path: Path, catalogue: Path = CATALOGUE) -> Fleet:
         elif option not in ("spot", "on_demand"):
             problems.append(f"pool number {number}: option is spot or on_demand, not {option}")
         else:
-            most = min(_quota(regions[region], *vcpus[kind], option), table.get("max_instances", 1_000))
+            most = _quota(regions[region], *vcpus[kind], option)
+            most = min(most, table.get("max_instances", most))
             subnets = table.get("subnets") or regions[region].get("subnets") or ()
             if most > 0:
                 pools.append(Pool(region, kind, option, tuple(subnets), most))

@@ -49,6 +49,14 @@ class Files(unittest.TestCase):
         # 11 vCPU carry two of 4; 4 vCPU carry none of 8, so there is no such pool to deploy.
         self.assertEqual([(p.name, p.max_instances) for p in pools], [("eu-west-1/g4dn.xlarge/spot", 2)])
 
+    def test_a_large_quota_is_carried_whole_unless_the_pool_says_less(self) -> None:
+        pool = '[[pool]]\nregion = "eu-west-1"\ninstance_type = "g4dn.xlarge"\noption = "spot"\n'
+        quota = '{ family = "g_and_vt", option = "spot", vcpu = 8000 }'
+        text = f'[[region]]\nname = "eu-west-1"\nquota = [{quota}]\n{pool}'
+        # The dispatcher asks for as many as its ledger admits; a group that allows fewer would refuse.
+        self.assertEqual(read_fleet(written(text)).pools[0].max_instances, 2000)
+        self.assertEqual(read_fleet(written(text + "max_instances = 30\n")).pools[0].max_instances, 30)
+
     def test_all_problems_of_a_file_are_named_at_once(self) -> None:
         with self.assertRaises(SettingsError) as caught:
             read_deployment(written("colour = 1\nhome = 5\nweb_origins = []\n[network.x]\nvpc = 'v'\n"))

@@ -9,6 +9,7 @@ Faults are set over HTTP, on the same port:
 
 import json
 import sys
+import threading
 import uuid
 from collections import Counter
 from typing import Any
@@ -28,6 +29,9 @@ faults: dict[tuple[str, str], str] = {}
 activities: dict[tuple[str, str], list[dict[str, Any]]] = {}
 peaks: Counter[str] = Counter()
 calls: Counter[str] = Counter()
+# Requests come on threads, and a group that launches has its new count before it has the instance: whoever looks at that
+# moment must not launch it again.
+launching = threading.RLock()
 
 
 def place(group: FakeAutoScalingGroup) -> tuple[str, str]:
@@ -58,23 +62,25 @@ def fail_launches() -> None:
     launch = FakeAutoScalingGroup.set_desired_capacity
 
     def set_desired_capacity(group: FakeAutoScalingGroup, new_capacity: int | None) -> None:
-        wanted, there = new_capacity or 0, len(group.active_instances())
-        message = faults.get(place(group))
-        if message and wanted > there:
-            group.desired_capacity = wanted
-            note_activity(group, message)
-            return
-        launch(group, new_capacity)
-        key = "/".join(place(group))
-        peaks[key] = max(peaks[key], len(group.active_instances()))
+        with launching:
+            wanted, there = new_capacity or 0, len(group.active_instances())
+            message = faults.get(place(group))
+            if message and wanted > there:
+                group.desired_capacity = wanted
+                note_activity(group, message)
+                return
+            launch(group, new_capacity)
+            key = "/".join(place(group))
+            peaks[key] = max(peaks[key], len(group.active_instances()))
 
     describe = AutoScalingBackend.describe_auto_scaling_groups
 
     def describe_auto_scaling_groups(backend: AutoScalingBackend, *args: Any, **kwargs: Any) -> Any:
-        for group in backend.autoscaling_groups.values():
-            if (group.desired_capacity or 0) > len(group.active_instances()) and place(group) not in faults:
-                group.set_desired_capacity(group.desired_capacity)
-        return describe(backend, *args, **kwargs)
+        with launching:
+            for group in backend.autoscaling_groups.values():
+                if (group.desired_capacity or 0) > len(group.active_instances()) and place(group) not in faults:
+                    group.set_desired_capacity(group.desired_capacity)
+            return describe(backend, *args, **kwargs)
 
     def describe_scaling_activities(response: AutoScalingResponse) -> ActionResult:
         group = response._get_param("AutoScalingGroupName")

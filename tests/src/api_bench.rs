@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::client::Client;
-use crate::fleet_bench::Measured;
 use crate::fleet_processes::{Fleet, Process, small_ladder};
 use crate::interface::{Interface, TENANT_SCOPES, key};
+use crate::measure::Measured;
 use crate::services::Postgres;
 use crate::{ffmpeg, made_clip};
 

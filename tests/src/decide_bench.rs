@@ -10,7 +10,7 @@ use capacity::pools::Fleet;
 use capacity::view::{FleetView, Instance, JobWork, Phase, RunningChunk};
 use uuid::Uuid;
 
-use crate::fleet_bench::Measured;
+use crate::measure::{Measured, median};
 
 const CHUNKS: u32 = 10_000;
 const POOLS: usize = 50;
@@ -32,7 +32,7 @@ pub fn decisions(runs: u32) -> Vec<Measured> {
     let names = ["backlog", "deadline", "hedge"];
     let measured = names.map(|name| {
         let policy = Policy::default().parsed(name).expect("a policy's name");
-        let mut times_ms: Vec<f64> = (0..runs.max(5) * 4)
+        let times_ms: Vec<f64> = (0..runs.max(5) * 4)
             .map(|i| {
                 let began = Instant::now();
                 let decision = decide(Moment(1_000_000 + i64::from(i)), &view, &policy);
@@ -41,9 +41,9 @@ pub fn decisions(runs: u32) -> Vec<Measured> {
                 took_ms
             })
             .collect();
-        times_ms.sort_by(f64::total_cmp);
-        let median_ms = times_ms[times_ms.len() / 2];
-        println!("  {name:<10} {median_ms:.2} ms (median of {})", times_ms.len());
+        let count = times_ms.len();
+        let median_ms = median(times_ms);
+        println!("  {name:<10} {median_ms:.2} ms (median of {count})");
         Measured { name: format!("decide-{name}-of-{LIMIT_MS}-ms"), ratio: median_ms / LIMIT_MS, limit: 1.0 }
     });
     measured.to_vec()

@@ -14,24 +14,9 @@ use fleet::store::{Store, StoreOptions};
 use uuid::Uuid;
 
 use crate::fleet_processes::{Fleet, small_ladder};
+use crate::measure::{Measured, median};
 use crate::services::Postgres;
 use crate::{ffmpeg, transcode};
-
-/// A measured ratio and the limit that it should stay below.
-#[derive(Clone, Debug)]
-pub struct Measured {
-    /// Name of the goal.
-    pub name: String,
-    /// What was measured.
-    pub ratio: f64,
-    /// What it should not exceed.
-    pub limit: f64,
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
-}
 
 #[expect(clippy::cast_precision_loss, reason = "counts")]
 fn to_f64(n: u64) -> f64 {

@@ -9,11 +9,13 @@ pub mod fleet_bench;
 pub mod fleet_processes;
 pub mod interface;
 pub mod local_fleet;
+pub mod measure;
 pub mod moto;
 pub mod peers;
 pub mod promises;
 pub mod receiver;
 pub mod services;
+pub mod simulate_bench;
 pub mod simulation;
 pub mod worker_bench;
 

@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 pub use self::film::film;
-use self::measure::{Cost, cost, folder_bytes, median, peak_kib, start, vmaf};
-use crate::fleet_bench::Measured;
+use self::measure::{folder_bytes, peak_kib, start, vmaf};
+use crate::measure::{Cost, Measured, cost, median};
 use crate::peers::{self, RUNGS, Scaling};
 use crate::{ffmpeg, worker};
 

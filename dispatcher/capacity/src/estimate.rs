@@ -46,6 +46,12 @@ pub fn before_plan(seconds: Option<f64>, bytes: Option<u64>) -> f64 {
     seconds.or_else(|| bytes.map(|b| b as f64 * 8.0 / ASSUMED_BIT_RATE)).unwrap_or(0.0)
 }
 
+/// Size of a source of this length that nobody has looked into, gigabytes.
+#[must_use]
+pub fn gigabytes(seconds: f64) -> f64 {
+    seconds * ASSUMED_BIT_RATE / 8e9
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -116,6 +116,9 @@ impl FailureMemory {
     /// Why nothing can be started in a pool at `now`: of several reasons the one that counts longest.
     #[must_use]
     pub fn block(&self, pool: &Pool, now: Moment) -> Option<Block> {
+        if self.blocks.is_empty() {
+            return None;
+        }
         let own = self.blocks.get(&Scope::Pool(pool.id.clone()));
         let region = self.blocks.get(&Scope::Region(pool.region.clone(), pool.option));
         own.into_iter().chain(region).filter(|b| b.until > now).max_by_key(|b| b.until).copied()

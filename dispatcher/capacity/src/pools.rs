@@ -74,6 +74,13 @@ name! {
     InstanceId
 }
 
+impl RegionName {
+    /// Whether it is the same text in the same place. Quick, and no proof that two names differ.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 /// How an instance is bought.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

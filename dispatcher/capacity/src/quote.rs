@@ -20,6 +20,8 @@ pub struct Work {
     pub total_s: f64,
     /// What must be done before something can be watched, encode-seconds: the first segments.
     pub first_s: f64,
+    /// Size of the source, gigabytes.
+    pub gigabytes: f64,
 }
 
 /// What a job will cost and how long it will take.
@@ -29,8 +31,11 @@ pub struct Quote {
     pub low: MicroDollars,
     /// An instance of the cheapest pool is started for it alone, and idles afterwards.
     pub likely: MicroDollars,
-    /// An on-demand instance of the dearest pool is started for it alone, and a tenth of the work is done twice.
+    /// An on-demand instance of the dearest pool is started for it alone, a tenth of the work is done twice, and the
+    /// source is read in another region.
     pub high: MicroDollars,
+    /// What reading the source in another region costs: a part of `high`. Nothing where work stays at home.
+    pub transfer: MicroDollars,
     /// Until something can be watched.
     pub playable: Span,
     /// Until all of it can be watched, on one instance.
@@ -103,7 +108,8 @@ pub fn quote(fleet: &Fleet, region: &RegionName, work: Work, rates: &Rates) -> R
         pool.price_per_hour.per_hour_for_ms((seconds * 1000.0).round() as u64)
     };
     let idle_s = fleet.policy.idle_after_s;
-    let high = cost(dearest, dearest.boot.p90_s + idle_s, TWICE);
+    let transfer = transfer(fleet, region, work.gigabytes);
+    let high = cost(dearest, dearest.boot.p90_s + idle_s, TWICE) + transfer;
     // The first segments are one chunk, so one slot makes them.
     let first = |pool: &Pool| first_s / pool.encode_rate * f64::from(pool.slots.max(1));
     let slow_boot_s = usable.iter().map(|p| p.boot.p90_s).fold(0.0, f64::max);
@@ -116,9 +122,10 @@ pub fn quote(fleet: &Fleet, region: &RegionName, work: Work, rates: &Rates) -> R
         low: cost(cheapest, 0.0, 0.0),
         likely: cost(cheapest, cheapest.boot.median_s + idle_s, 0.0).min(high),
         high,
+        transfer,
         playable,
         done,
-        assumptions: assumptions(total_s, idle_s, cheapest, dearest, rates),
+        assumptions: assumptions(total_s, idle_s, cheapest, dearest, rates, transfer),
         pools: usable
             .iter()
             .map(|pool| QuotedPool {
@@ -132,7 +139,23 @@ pub fn quote(fleet: &Fleet, region: &RegionName, work: Work, rates: &Rates) -> R
     })
 }
 
-fn assumptions(total_s: f64, idle_s: f64, cheapest: &Pool, dearest: &Pool, rates: &Rates) -> Vec<String> {
+/// What it costs to read a source once outside its region, where the policy lets work travel and there is somewhere to go.
+fn transfer(fleet: &Fleet, home: &RegionName, gigabytes: f64) -> MicroDollars {
+    let policy = &fleet.policy;
+    let mut elsewhere = fleet.pools.iter().filter(|p| p.region != *home && p.max_instances > 0);
+    let travels = policy.travels() && elsewhere.any(|p| policy.rule.uses(p.option));
+    let per_gb = fleet.region(home).filter(|_| travels).map_or(MicroDollars::ZERO, |r| r.transfer_per_gb);
+    MicroDollars::from_usd(gigabytes * per_gb.usd()).unwrap_or_default()
+}
+
+fn assumptions(
+    total_s: f64,
+    idle_s: f64,
+    cheapest: &Pool,
+    dearest: &Pool,
+    rates: &Rates,
+    transfer: MicroDollars,
+) -> Vec<String> {
     let rate = match rates.of_pool(cheapest) {
         Some(measured) => format!("as its last {} chunks did", measured.chunks),
         None => "as the fleet's file promises".to_owned(),
@@ -145,14 +168,18 @@ fn assumptions(total_s: f64, idle_s: f64, cheapest: &Pool, dearest: &Pool, rates
         format!("at least: {} of {} with a warm worker", minutes(total_s / cheapest.encode_rate), cheapest.id),
         format!("likely: with {} of boot and {} of idle time", minutes(cheapest.boot.median_s), minutes(idle_s)),
         format!(
-            "at most: {} on {}, with {} of boot and a tenth of the work done twice",
+            "at most: {} on {}, with {} of boot and a tenth of the work done twice{}",
             minutes(total_s / dearest.encode_rate * (1.0 + TWICE)),
             dearest.id,
-            minutes(dearest.boot.p90_s)
+            minutes(dearest.boot.p90_s),
+            match transfer {
+                MicroDollars::ZERO => String::new(),
+                _ => format!(", and {transfer} to read the source in another region"),
+            }
         ),
         "times: one instance, and no other match before this one".to_owned(),
         "a rendition that is copied from the source costs nothing, and is not known yet".to_owned(),
-        "storage, requests and transfer are not in it".to_owned(),
+        "storage and requests are not in it".to_owned(),
     ]
 }
 
@@ -174,7 +201,7 @@ mod tests {
     }
 
     fn work(total_s: f64) -> Work {
-        Work { total_s, first_s: 12.0 }
+        Work { total_s, first_s: 12.0, gigabytes: 0.0 }
     }
 
     #[test]
@@ -188,6 +215,23 @@ mod tests {
         assert_eq!((quote.done.soon_s.round(), quote.done.late_s.round()), (1081.0, 1733.0));
         assert_eq!(quote.pools[0].pool.as_str(), "eu-west-1/g4dn.xlarge/spot", "the cheapest first");
         assert_eq!((quote.pools[0].work, quote.pools[0].measured_chunks), (quote.low, None));
+    }
+
+    #[test]
+    fn at_most_the_source_is_read_in_another_region_where_work_travels() {
+        let (mut fleet, home) = (fleet(), RegionName::from("eu-west-1"));
+        let moved = Work { gigabytes: 8.1, ..work(5400.0) };
+        let of = |fleet: &Fleet| quote(fleet, &home, moved, &Rates::default()).unwrap();
+        // 8.1 GB at two cents.
+        let travels = of(&fleet);
+        assert_eq!((travels.transfer.0, travels.high.0), (162_000, 290_772 + 162_000));
+        assert!(travels.assumptions[3].ends_with("and $0.16 to read the source in another region"));
+        fleet.policy.travel = 0.0;
+        let stays = of(&fleet);
+        assert_eq!((stays.transfer, stays.low, stays.likely), (MicroDollars::ZERO, travels.low, travels.likely));
+        fleet.policy.travel = 1.0;
+        fleet.pools.retain(|p| p.region == home);
+        assert_eq!(of(&fleet).high, stays.high, "there is nowhere to go");
     }
 
     #[test]
@@ -221,7 +265,7 @@ mod tests {
         let mars = RegionName::from("mars-north-1");
         let refused = quote(&fleet, &mars, work(1.0), &Rates::default()).unwrap_err();
         assert_eq!(refused.to_string(), "the fleet has no region mars-north-1");
-        let nonsense = Work { total_s: f64::NAN, first_s: f64::INFINITY };
+        let nonsense = Work { total_s: f64::NAN, first_s: f64::INFINITY, gigabytes: f64::NAN };
         let quote = quote(&fleet, &RegionName::from("us-east-1"), nonsense, &Rates::default()).unwrap();
         assert_eq!(quote.low, MicroDollars::ZERO);
         assert!(quote.playable.late_s.is_finite() && quote.done.late_s.is_finite());

@@ -166,6 +166,42 @@ impl InstanceUse {
     /// [`InstanceUse::cost`].
     #[must_use]
     pub fn lines(&self) -> Vec<Line> {
+        let Bill { boot, busy, lost, idle } = self.bill();
+        if self.jobs.is_empty() {
+            return vec![self.line(None, busy, boot, idle, lost)];
+        }
+        let times = self.times();
+        let (busy, boots, idles, losses) =
+            (busy.split(&times), boot.split(&times), idle.split(&times), lost.split(&times));
+        self.jobs
+            .iter()
+            .enumerate()
+            .map(|(i, job)| {
+                let parts = busy[i].split(&[job.useful_ms, job.wasted_ms]);
+                self.line(Some(job.job), parts[0], boots[i], idles[i], losses[i].and(parts[1]))
+            })
+            .collect()
+    }
+
+    /// What its lines add up to, without making them.
+    #[must_use]
+    pub fn whole(&self) -> Line {
+        let Bill { boot, busy, lost, idle } = self.bill();
+        let mut wasted = Amount::default();
+        if self.jobs.iter().any(|job| job.wasted_ms > 0) {
+            for (job, share) in self.jobs.iter().zip(busy.split(&self.times())) {
+                wasted = wasted.and(share.split(&[job.useful_ms, job.wasted_ms])[1]);
+            }
+        }
+        self.line(None, busy.less(wasted), boot, idle, lost.and(wasted))
+    }
+
+    /// Time that each job had of its slots.
+    fn times(&self) -> Vec<u64> {
+        self.jobs.iter().map(|j| j.useful_ms + j.wasted_ms).collect()
+    }
+
+    fn bill(&self) -> Bill {
         let slots = u64::from(self.slots.max(1));
         let whole = self.billed_ms().saturating_mul(slots);
         let boot = self.ready.min(self.ended).since_ms(self.launched).saturating_mul(slots).min(whole);
@@ -177,22 +213,11 @@ impl InstanceUse {
         let cost = split(self.cost().0, &weights);
         let time = split(i64::try_from(self.billed_ms()).unwrap_or(i64::MAX), &weights);
         let [boot, busy, lost, idle] = [0, 1, 2, 3].map(|i| Amount { cost: cost[i], ms: time[i] });
-        if self.jobs.is_empty() {
+        if self.jobs.is_empty() && self.notice.is_some() {
             // A boot that was interrupted before any work is waste as well.
-            let (boot, lost) = if self.notice.is_some() { (Amount::default(), lost.and(boot)) } else { (boot, lost) };
-            return vec![self.line(None, busy, boot, idle, lost)];
+            return Bill { boot: Amount::default(), busy, lost: lost.and(boot), idle };
         }
-        let times: Vec<u64> = self.jobs.iter().map(|j| j.useful_ms + j.wasted_ms).collect();
-        let (busy, boots, idles, losses) =
-            (busy.split(&times), boot.split(&times), idle.split(&times), lost.split(&times));
-        self.jobs
-            .iter()
-            .enumerate()
-            .map(|(i, job)| {
-                let parts = busy[i].split(&[job.useful_ms, job.wasted_ms]);
-                self.line(Some(job.job), parts[0], boots[i], idles[i], losses[i].and(parts[1]))
-            })
-            .collect()
+        Bill { boot, busy, lost, idle }
     }
 
     fn line(&self, job: Option<Uuid>, work: Amount, boot: Amount, idle: Amount, waste: Amount) -> Line {
@@ -209,6 +234,16 @@ impl InstanceUse {
             waste: MicroDollars(waste.cost),
         }
     }
+}
+
+/// An instance's bill by what its time went into.
+struct Bill {
+    boot: Amount,
+    /// Slots that had work, committed or not.
+    busy: Amount,
+    /// After an interruption was announced.
+    lost: Amount,
+    idle: Amount,
 }
 
 /// A part of an instance's bill: millionths of a dollar, and milliseconds.
@@ -228,23 +263,38 @@ impl Amount {
         Self { cost: self.cost + other.cost, ms: self.ms + other.ms }
     }
 
+    fn less(self, other: Self) -> Self {
+        Self { cost: self.cost - other.cost, ms: self.ms - other.ms }
+    }
+
     fn ms(self) -> u64 {
         u64::try_from(self.ms).unwrap_or(0)
     }
 }
 
-/// Lines as CSV, amounts in dollars with six places: sums over the file are exact.
+/// Receipts of jobs as CSV, a row for each line and one for transfer, amounts in dollars with six places: sums over the
+/// file are exact.
 #[must_use]
-pub fn csv<'a>(lines: impl IntoIterator<Item = &'a Line>) -> String {
-    let mut text = "job,pool,work_s,boot_s,idle_s,waste_s,work_usd,boot_usd,idle_usd,waste_usd,total_usd\n".to_owned();
-    for line in lines {
-        let job = line.job.map(|j| j.to_string()).unwrap_or_default();
-        let seconds = [line.work_ms, line.boot_ms, line.idle_ms, line.waste_ms].map(|ms| ms as f64 / 1000.0);
-        let [work_s, boot_s, idle_s, waste_s] = seconds;
-        let (work, boot, idle, waste) = (line.work.exact(), line.boot.exact(), line.idle.exact(), line.waste.exact());
-        let (pool, total) = (&line.pool, line.total().exact());
-        writeln!(text, "{job},{pool},{work_s},{boot_s},{idle_s},{waste_s},{work},{boot},{idle},{waste},{total}")
+pub fn csv<'a>(receipts: impl IntoIterator<Item = (&'a Uuid, &'a Receipt)>) -> String {
+    let mut text =
+        "job,pool,work_s,boot_s,idle_s,waste_s,work_usd,boot_usd,idle_usd,waste_usd,transfer_usd,total_usd\n"
+            .to_owned();
+    for (job, receipt) in receipts {
+        for line in &receipt.lines {
+            let seconds = [line.work_ms, line.boot_ms, line.idle_ms, line.waste_ms].map(|ms| ms as f64 / 1000.0);
+            let [work_s, boot_s, idle_s, waste_s] = seconds;
+            let [work, boot, idle, waste] = [line.work, line.boot, line.idle, line.waste].map(MicroDollars::exact);
+            let (pool, none, total) = (&line.pool, MicroDollars::ZERO.exact(), line.total().exact());
+            writeln!(
+                text,
+                "{job},{pool},{work_s},{boot_s},{idle_s},{waste_s},{work},{boot},{idle},{waste},{none},{total}"
+            )
             .expect("a String takes everything");
+        }
+        if receipt.transfer != MicroDollars::ZERO {
+            let transfer = receipt.transfer.exact();
+            writeln!(text, "{job},transfer,,,,,,,,,{transfer},{transfer}").expect("a String takes everything");
+        }
     }
     text
 }

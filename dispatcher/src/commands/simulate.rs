@@ -119,7 +119,7 @@ pub fn simulate(args: &SimulateArgs) -> Result<String, SimulateError> {
         write(path, &page::render(&comparison, &scenario.fleet))?;
     }
     if let (Some(path), Some(outcome)) = (&args.receipts, comparison.outcomes.first()) {
-        write(path, &receipt::csv(outcome.receipts.values().flat_map(|r| &r.lines)))?;
+        write(path, &receipt::csv(&outcome.receipts))?;
     }
     if let Some(path) = &args.baseline {
         let text = read(path)?;

@@ -156,7 +156,7 @@ impl Scaler {
         }
         // The decision was about a total: whatever came in between is part of it.
         let decided = sight.shown[place].as_ref().map_or(0, |s| s.wanted).saturating_add(count);
-        let room = Ledger::of(&view).room(pool).min(pool.max_instances.saturating_sub(view.pools[place].charged()));
+        let room = Ledger::of(&view).room(place).min(pool.max_instances.saturating_sub(view.pools[place].charged()));
         let total = decided.min(wanted.saturating_add(room));
         if total <= wanted {
             return Ok(());

@@ -19,8 +19,6 @@ use super::{Scaler, kind_of};
 pub(crate) const UNPLANNED_S: f64 = 300.0;
 /// Work of a chunk at least, encode-seconds: sound and copied pictures cost no encoding, but need a worker too.
 const LEAST_CHUNK_S: f64 = 1.0;
-/// Length of a segment, about, in seconds of video.
-const SEGMENT_S: f64 = 6.0;
 
 /// What was seen at one moment.
 #[derive(Clone, Debug)]
@@ -179,12 +177,12 @@ pub(crate) fn phase(row: Option<&InstanceRow>, ending: bool) -> (Phase, Moment) 
 }
 
 /// A chunk at work in encode-seconds.
-fn running_chunk(chunk: &AtWork) -> RunningChunk {
+pub(super) fn running_chunk(chunk: &AtWork) -> RunningChunk {
     let plan = &chunk.encoded;
     let work = |seconds| estimate::encode_seconds(seconds, plan.rate.as_f64(), plan.sizes.iter().copied());
     // A chunk to the end of a source has about as many segments as its length says.
     let left_s = (chunk.total_s - chunk.done_s).max(0.0);
-    let about = (left_s / SEGMENT_S).ceil().max(1.0) as u32;
+    let about = (left_s / chunk.segment_s.max(f64::MIN_POSITIVE)).ceil().max(1.0) as u32;
     RunningChunk {
         job: chunk.job,
         chunk: chunk.chunk,
@@ -194,7 +192,7 @@ fn running_chunk(chunk: &AtWork) -> RunningChunk {
         total_s: work(chunk.total_s),
         done_s: work(chunk.done_s),
         segments: chunk.segments.unwrap_or(about),
-        segment_s: work(SEGMENT_S),
+        segment_s: work(chunk.segment_s),
         splits: chunk.splits,
         taken_back: chunk.taken_back,
     }

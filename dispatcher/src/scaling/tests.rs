@@ -5,11 +5,12 @@ use capacity::moment::Moment;
 use capacity::pools::{Fleet, InstanceId, Pool, PurchaseOption};
 use capacity::view::Phase;
 use fleet::store::capacity::{Encoded, EndedRow, InstanceRow, LaunchFailureRow, OpenJob};
+use fleet::store::stragglers::AtWork;
 use fleet::timeline::FrameRate;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
-use super::observe::{job_work, memory, pool_view};
+use super::observe::{job_work, memory, pool_view, running_chunk};
 use super::provider::{Shown, ShownInstance};
 
 fn fleet() -> Fleet {
@@ -144,4 +145,29 @@ fn work_is_counted_in_encode_seconds_where_its_chunks_go() {
     let rate = FrameRate::try_from((25, 1)).unwrap();
     let copied = OpenJob { encoded: Some(Encoded { rate, sizes: Vec::new() }), left_s: 600.0, chunks: 3, ..job };
     assert!(job_work(&fleet, &copied).left_s > 0.0, "copying encodes nothing, and needs a worker all the same");
+}
+
+#[test]
+fn a_chunk_to_the_end_of_its_source_has_as_many_segments_as_fit_what_is_left() {
+    let sizes = vec![(1920, 1080), (1280, 720), (854, 480), (640, 360)];
+    let chunk = AtWork {
+        job: Uuid::nil(),
+        chunk: 1,
+        attempt: 1,
+        instance: "i-1".to_owned(),
+        claimed_at: OffsetDateTime::UNIX_EPOCH,
+        encoded: Encoded { rate: FrameRate::try_from((30, 1)).unwrap(), sizes },
+        total_s: 50.0,
+        done_s: 9.0,
+        segments: None,
+        segment_s: 4.0,
+        splits: 0,
+        taken_back: false,
+    };
+    let running = running_chunk(&chunk);
+    assert_eq!((running.segments, running.segment_s), (11, 4.0));
+    let known = running_chunk(&AtWork { segments: Some(3), ..chunk.clone() });
+    assert_eq!((known.segments, known.total_s, known.done_s), (3, 50.0, 9.0));
+    let empty = running_chunk(&AtWork { total_s: 0.0, segment_s: 0.0, ..chunk });
+    assert_eq!((empty.segments, empty.segment_s), (1, 0.0), "nothing is known of a source without a length");
 }

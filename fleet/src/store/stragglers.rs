@@ -42,6 +42,8 @@ pub struct AtWork {
     pub done_s: f64,
     /// Segments that are not committed, the one in work included; `None` for a chunk to the end of the source.
     pub segments: Option<u32>,
+    /// Seconds of video of a segment: those of the plan's grid, their mean where it follows the key frames of the source.
+    pub segment_s: f64,
     /// How often it was split.
     pub splits: u32,
     /// Whether it was taken back before.
@@ -85,6 +87,7 @@ struct Running {
     before_s: f64,
     progress: i64,
     segments: Option<i64>,
+    segment_frames: Option<f64>,
     splits: i32,
     taken_back: bool,
 }
@@ -100,9 +103,12 @@ impl Store {
                 "select c.job_id, c.chunk, c.attempt, w.instance, c.claimed_at, j.plan->'video'->'rate' as rate,
                 j.plan->'video'->'renditions' as renditions, c.seconds, coalesce(s.before_s, 0)::float8 as before_s,
                 c.progress, c.end_segment - greatest(c.first_segment, coalesce(s.next, 0)) as segments,
+                coalesce((g.borders->'every'->>'frames')::float8, (g.borders->'at'->'starts'->>-1)::float8
+                    / nullif(jsonb_array_length(g.borders->'at'->'starts') - 1, 0)) as segment_frames,
                 c.splits, c.taken_back
              from touchline.chunks c join touchline.jobs j on j.id = c.job_id
              join touchline.workers w on w.id = c.worker_id and w.instance <> ''
+             cross join lateral (select j.plan->'video'->'grid'->'borders' as borders) g
              left join lateral (
                 select max(s.index) + 1 as next, sum(s.seconds) filter (where s.attempt <> c.attempt)
                     / greatest(1, jsonb_array_length(j.plan->'video'->'renditions')) as before_s
@@ -246,16 +252,19 @@ pub fn rest_from(first: u64, last: Option<u64>) -> u64 {
 fn at_work(row: Running) -> Result<AtWork, StoreError> {
     let encoded = encoded(row.rate, row.renditions)?;
     let made = unsigned(row.progress);
+    let total_s = (row.seconds - row.before_s).max(0.0);
     Ok(AtWork {
         job: row.job_id,
         chunk: row.chunk,
         attempt: row.attempt,
         instance: row.instance,
         claimed_at: row.claimed_at,
-        total_s: (row.seconds - row.before_s).max(0.0),
+        total_s,
         done_s: encoded.rate.seconds(made),
-        encoded,
         segments: row.segments.map(|n| u32::try_from(n).unwrap_or(0)),
+        // A grid with one border has one segment: the whole.
+        segment_s: row.segment_frames.map_or(total_s, |frames| frames / encoded.rate.as_f64()),
+        encoded,
         splits: u32::try_from(row.splits).unwrap_or(0),
         taken_back: row.taken_back,
     })

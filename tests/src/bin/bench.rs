@@ -4,9 +4,9 @@
 
 use std::process::ExitCode;
 
-use stories::fleet_bench::Measured;
+use stories::measure::Measured;
 use stories::worker_bench::{Bench, film};
-use stories::{api_bench, decide_bench, fleet_bench};
+use stories::{api_bench, decide_bench, fleet_bench, simulate_bench};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -22,11 +22,14 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   spread    a 90-minute match on 1 to 64 workers that pretend to encode, against the ideal
   api       1 000 listeners and 200 requests/s for --seconds, beside a job that is being encoded
   decide    one decision about 10 000 chunks and 50 pools, against 10 ms
+  simulate  CPU seconds of a million matches in the simulator, against a minute
 
 The film is $TOUCHLINE_BENCH_CLIP (1080p), else bench/bbb_1080p24_30s.mp4 of the media set, else one that is drawn.";
 
-const NAMES: [&str; 12] =
-    ["pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide"];
+const NAMES: [&str; 13] = [
+    "pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide",
+    "simulate",
+];
 
 fn main() -> ExitCode {
     let mut runs = 5;
@@ -89,6 +92,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, seconds: u32, goals: &mu
             "spread" => runtime.block_on(fleet_bench::spread()),
             "api" => runtime.block_on(api_bench::api(seconds)),
             "decide" => decide_bench::decisions(runs),
+            "simulate" => simulate_bench::matches(dir.path()),
             "soon" => match film(dir.path(), 30) {
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,

@@ -1,4 +1,4 @@
-//! What commands cost: time on processors, time that passes, memory, bytes, likeness.
+//! What engines and transcodes cost beside the time of a command: their start, memory, bytes, likeness.
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
@@ -7,34 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::measure::Cost;
 use crate::worker;
-
-/// CPU and wall seconds of a command and all its children.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Cost {
-    pub(super) cpu: f64,
-    pub(super) wall: f64,
-}
-
-/// Runs a command line under bash's `time`, which counts children that were waited for.
-pub(super) fn cost(command: &[String]) -> Cost {
-    let output = Command::new("bash")
-        .args(["-c", "TIMEFORMAT='%U %S %R'; time \"$@\" >/dev/null 2>&1", "bench"])
-        .args(command)
-        .stdin(Stdio::null())
-        .output()
-        .expect("bash");
-    assert!(output.status.success(), "{command:?} failed");
-    let text = String::from_utf8_lossy(&output.stderr).into_owned();
-    let numbers: Vec<f64> = text.split_whitespace().filter_map(|n| n.parse().ok()).collect();
-    assert_eq!(numbers.len(), 3, "{text}");
-    Cost { cpu: numbers[0] + numbers[1], wall: numbers[2] }
-}
-
-pub(super) fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_unstable_by(f64::total_cmp);
-    values[values.len() / 2]
-}
 
 /// What it takes from starting an engine with these locks until it says that it is ready.
 pub(super) fn start(layers: &str) -> Cost {

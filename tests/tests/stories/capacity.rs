@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use capacity::pools::{Fleet, InstanceId, PoolId, RegionName};
+use capacity::pools::{Fleet, InstanceId, PoolId};
 use dispatcher::scaling::Scaler;
 use dispatcher::scaling::aws::AwsCapacity;
 use dispatcher::scaling::conformance::conformance;
+use dispatcher::scaling::events::Event;
 use dispatcher::scaling::provider::Capacity;
 use fleet::queue::EventQueue;
 use fleet::store::jobs::NewJob;
@@ -22,6 +23,8 @@ use uuid::Uuid;
 const REGION: &str = "eu-west-1";
 const SPOT: &str = "eu-west-1/g4dn.xlarge/spot";
 const ON_DEMAND: &str = "eu-west-1/g4dn.xlarge/on_demand";
+/// Where work goes that [`REGION`] cannot do.
+const NEXT_REGION: &str = "us-east-1";
 
 /// One region with quotas for two spot instances and one on-demand, which is taken when spot fails.
 fn fleet_toml(policy: &str) -> String {
@@ -52,6 +55,22 @@ fn fleet_toml(policy: &str) -> String {
     )
 }
 
+/// Two regions with quotas for one on-demand instance each.
+fn two_regions() -> String {
+    let mut text = "[policy]\nname = \"on_demand_only\"\n".to_owned();
+    for region in [REGION, NEXT_REGION] {
+        text.push_str(&format!(
+            "[[region]]\nname = \"{region}\"\nquota = [{{ family = \"g_and_vt\", option = \"on_demand\", vcpu = 4 }}]\n"
+        ));
+        for kind in ["g4dn.xlarge", "g5.xlarge"] {
+            text.push_str(&format!(
+                "[[pool]]\nregion = \"{region}\"\ninstance_type = \"{kind}\"\noption = \"on_demand\"\n"
+            ));
+        }
+    }
+    text
+}
+
 /// A fleet whose stacks are deployed, with a database of its own.
 struct Deployed {
     name: String,
@@ -71,9 +90,12 @@ fn write(folder: &Path, name: &str, text: &str) -> std::path::PathBuf {
 
 impl Deployed {
     async fn new(name: &str) -> Self {
+        Self::of(name, &fleet_toml("spot_then_on_demand:wait_s=0")).await
+    }
+
+    async fn of(name: &str, text: &str) -> Self {
         let (moto, folder) = (Moto::shared(), tempfile::tempdir().unwrap());
-        let text = fleet_toml("spot_then_on_demand:wait_s=0");
-        let fleet_file = write(folder.path(), "fleet.toml", &text);
+        let fleet_file = write(folder.path(), "fleet.toml", text);
         let settings = format!("fleet = '{name}'\nhome = '{REGION}'\nweb_origins = ['https://matches.example.org']\n");
         let deployment = write(folder.path(), "deployment.toml", &settings);
         let output = moto.deploy(&fleet_file, &deployment, &[]);
@@ -81,7 +103,7 @@ impl Deployed {
 
         let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
         store.migrate().await.unwrap();
-        let fleet = Fleet::parse(&text).unwrap();
+        let fleet = Fleet::parse(text).unwrap();
         let capacity = Arc::new(AwsCapacity::with_config(name, moto.config(REGION)));
         let scaler = Scaler::new(store.clone(), fleet.clone(), capacity.clone());
         Self { name: name.to_owned(), moto, fleet, capacity, store, scaler, _folder: folder }
@@ -95,19 +117,22 @@ impl Deployed {
     /// Instances of a pool that are there, and how many the provider is asked for.
     async fn pool(&self, pool: &str) -> (Vec<String>, u32) {
         let pool = self.fleet.pool(&PoolId::from(pool)).unwrap().clone();
-        let shown = self.capacity.look(&RegionName::from(REGION), &[pool]).await.unwrap().remove(0);
+        let shown = self.capacity.look(&pool.region.clone(), &[pool]).await.unwrap().remove(0);
         (shown.instances.iter().filter(|i| !i.ending).map(|i| i.id.to_string()).collect(), shown.wanted)
     }
 
     async fn round(&self) -> Vec<String> {
         let decision = self.scaler.scale_once().await.unwrap().expect("nobody else has the turn");
-        for (option, most) in [("spot", 2), ("on_demand", 1)] {
-            let mut there = 0;
-            for pool in self.fleet.pools.iter().filter(|p| p.option.as_str() == option) {
-                let (instances, wanted) = self.pool(pool.id.as_str()).await;
-                there += instances.len().max(wanted as usize);
+        for region in &self.fleet.regions {
+            for quota in &region.quotas {
+                let mut vcpu = 0;
+                for pool in self.fleet.pools.iter().filter(|p| p.region == region.name && p.option == quota.option) {
+                    let (instances, wanted) = self.pool(pool.id.as_str()).await;
+                    vcpu += pool.vcpu * u32::try_from(instances.len()).unwrap().max(wanted);
+                }
+                let (name, option) = (&region.name, quota.option);
+                assert!(vcpu <= quota.vcpu, "{vcpu} vCPU of {option} in {name}, the quota is {}", quota.vcpu);
             }
-            assert!(there <= most, "{there} {option} instances are there or asked for, the quota admits {most}");
         }
         decision.reasons.iter().map(ToString::to_string).collect()
     }
@@ -262,6 +287,40 @@ async fn each_class_of_failed_spot_launch_falls_back_to_on_demand() {
     }
 }
 
+#[tokio::test]
+async fn an_on_demand_quota_that_is_used_up_sends_work_to_the_next_region_until_it_is_forgotten() {
+    let fleet = Deployed::of("quota-refused", &two_regions()).await;
+    let other = "eu-west-1/g5.xlarge/on_demand";
+    let next = "us-east-1/g4dn.xlarge/on_demand";
+    // As AWS words it when somebody else in the account has the vCPUs: the ledger could not know.
+    let message = "You have requested more vCPU capacity than your current vCPU limit of 4 allows for the instance bucket \
+        that the specified instance type belongs to. Please visit http://aws.amazon.com/contact-us/ec2-request to \
+        request an adjustment to this limit. Launching EC2 instance failed.";
+    fleet.moto.fail(REGION, &fleet.group(ON_DEMAND), Some(message)).await;
+    fleet.submit().await;
+    fleet.round().await;
+    assert_eq!(fleet.pool(ON_DEMAND).await, (Vec::new(), 1), "asked for, and not there");
+
+    let said = fleet.round().await;
+    let failures = fleet.store.launch_failures(Duration::from_secs(600)).await.unwrap();
+    let known: Vec<(&str, &str, &str)> =
+        failures.iter().map(|f| (f.pool.as_str(), f.kind.as_str(), f.message.as_str())).collect();
+    assert_eq!(known, [(ON_DEMAND, "on_demand_quota", message)]);
+    assert_eq!(fleet.pool(ON_DEMAND).await, (Vec::new(), 0), "the count is taken back");
+    assert_eq!(fleet.pool(other).await, (Vec::new(), 0), "the same quota counts for its sibling, which is not tried");
+    assert!(said.iter().any(|s| s.starts_with("eu-west-1 can start nothing")), "{said:?}");
+    assert_eq!(fleet.pool(next).await.0.len(), 1, "the next region takes over");
+
+    // Three minutes later, not sooner, it is tried again.
+    fleet.moto.fail(REGION, &fleet.group(ON_DEMAND), None).await;
+    for (seconds, wanted) in [(170.0, 0), (11.0, 1)] {
+        let age = "update touchline.launch_failures set at = at - make_interval(secs => $1)";
+        sqlx::query(age).bind(seconds).execute(fleet.store.pool()).await.unwrap();
+        fleet.round().await;
+        assert_eq!(fleet.pool(ON_DEMAND).await.1, wanted, "{seconds} s later");
+    }
+}
+
 /// The same deployment, for a story that goes on with another database.
 fn fleet_parts(fleet: &Deployed) -> Deployed {
     let scaler = Scaler::new(fleet.store.clone(), fleet.fleet.clone(), fleet.capacity.clone());
@@ -332,6 +391,28 @@ async fn a_spot_notice_drains_the_worker_and_another_instance_takes_over() {
     let (after, wanted) = fleet.pool(SPOT).await;
     assert!(!after.contains(&instances[0]), "the one that is taken back is ended");
     assert_eq!((after.len(), wanted), (1, 1), "and work goes on elsewhere");
+}
+
+#[tokio::test]
+async fn a_notice_after_a_recommendation_is_noted_though_the_instance_drains_already() {
+    let fleet = Deployed::new("recommended").await;
+    fleet.submit().await;
+    fleet.round().await;
+    let (instances, _) = fleet.pool(SPOT).await;
+    fleet.round().await;
+    let noticed = || async {
+        let notices = fleet.store.unsettled_instances(None).await.unwrap();
+        notices.iter().find(|i| i.id == instances[0]).unwrap().noticed_at
+    };
+    fleet.scaler.heed(&Event::Rebalance(instances[0].clone())).await.unwrap();
+    assert_eq!(noticed().await, None, "it may stay");
+    fleet.scaler.heed(&Event::Interruption(instances[0].clone())).await.unwrap();
+    let first = noticed().await;
+    assert!(first.is_some(), "from here on its time is lost");
+    fleet.scaler.heed(&Event::Interruption(instances[0].clone())).await.unwrap();
+    assert_eq!(noticed().await, first, "told of twice");
+    let rows = fleet.store.instances().await.unwrap();
+    assert_eq!(rows[0].reason.as_deref(), Some("rebalance"), "why it drains does not change");
 }
 
 #[tokio::test]

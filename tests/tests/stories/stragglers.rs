@@ -14,6 +14,7 @@ use fleet::state::JobState;
 use fleet::store::Store;
 use fleet::store::stragglers::Split;
 use fleet::store::work::{AttemptId, Beat, Claimed, Commit, Completed, Completion, NewFile};
+use fleet::store::workers::NewWorker;
 use serde_json::json;
 use sqlx::Row;
 use stories::fleet_processes::{Fleet, small_ladder};
@@ -110,6 +111,38 @@ async fn a_split_leaves_the_holder_its_segment_in_work_and_the_rest_to_others() 
     let late = "update touchline.chunks set queued_at = now() - interval '1 minute' where chunk = 2";
     sqlx::query(late).execute(store.pool()).await.unwrap();
     assert!(matches!(claimed(store, (id.job, 2, 2), slow).await, Claimed::Ours(_)), "nobody else came");
+}
+
+#[tokio::test]
+async fn a_chunk_at_work_has_segments_as_long_as_those_of_its_plan() {
+    let fleet = Fleet::local(&Postgres::shared().create_database()).await;
+    let store = &fleet.store;
+    let id = held(&fleet).await;
+    let worker = NewWorker {
+        id: id.worker,
+        region: REGION.to_owned(),
+        pool: "eu-west-1/g4dn.xlarge/spot".to_owned(),
+        instance: "i-1".to_owned(),
+        host: "story".to_owned(),
+        device: "story".to_owned(),
+        version: "1".to_owned(),
+        backends: vec!["x264".to_owned()],
+        slots: 1,
+    };
+    store.register_worker(&worker).await.unwrap();
+    // 25 frames a second: an even grid, one on the key frames of the source (the mean counts), and one with a single border.
+    let grids = [
+        (json!({ "every": { "frames": 150 } }), 6.0),
+        (json!({ "every": { "frames": 50 } }), 2.0),
+        (json!({ "at": { "starts": [0, 90, 240] } }), 4.8),
+        (json!({ "at": { "starts": [0] } }), 48.0),
+    ];
+    for (borders, seconds) in grids {
+        let sql = "update touchline.jobs set plan = jsonb_set(plan, '{video,grid,borders}', $2) where id = $1";
+        sqlx::query(sql).bind(id.job).bind(&borders).execute(store.pool()).await.unwrap();
+        let at_work = store.chunks_at_work().await.unwrap();
+        assert_eq!((at_work.len(), at_work[0].segment_s), (1, seconds), "{borders}");
+    }
 }
 
 #[tokio::test]

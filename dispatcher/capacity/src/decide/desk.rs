@@ -33,6 +33,8 @@ pub(crate) struct RegionDesk {
     healthy: bool,
     /// Places in the view of its pools, the cheapest encode-second first.
     pools: Vec<usize>,
+    /// The longest median boot time of its pools, seconds: work within it already counts.
+    boot_s: f64,
     /// What can start now or within a boot time, the earliest deadline first.
     pub loads: Vec<Load>,
     /// Sum of what is left, encode-seconds.
@@ -64,6 +66,8 @@ pub(crate) struct Desk<'a> {
     pub now: Moment,
     view: &'a FleetView,
     ledger: Ledger,
+    /// Instances that work or will, by place of the pool.
+    serving: Vec<u32>,
     /// Instances that are started, by place of the pool.
     planned: Vec<u32>,
     pub regions: Vec<RegionDesk>,
@@ -78,6 +82,7 @@ impl<'a> Desk<'a> {
             now,
             view,
             ledger: Ledger::of(view),
+            serving: view.pools.iter().map(serving).collect(),
             planned: vec![0; view.pools.len()],
             regions: Vec::with_capacity(view.regions.len()),
             reasons: Vec::new(),
@@ -91,11 +96,13 @@ impl<'a> Desk<'a> {
             let mut pools: Vec<usize> =
                 (0..view.pools.len()).filter(|i| view.pools[*i].pool.region == region.name).collect();
             pools.sort_by(|a, b| cost(&view.pools[*a].pool).total_cmp(&cost(&view.pools[*b].pool)));
+            let boots = pools.iter().map(|p| finite(view.pools[*p].pool.boot.median_s));
             desk.regions.push(RegionDesk {
                 name: region.name.clone(),
                 healthy: region.healthy,
+                boot_s: boots.fold(0.0, f64::max),
                 pools,
-                loads: Vec::new(),
+                loads: Vec::with_capacity(view.work.len() + view.coming.len()),
                 work_s: 0.0,
                 chunks: 0,
                 waiting: 0,
@@ -118,7 +125,7 @@ impl<'a> Desk<'a> {
     fn room(&self, place: usize) -> u32 {
         let pool = &self.view.pools[place];
         let taken = pool.charged().saturating_add(self.planned[place]);
-        self.ledger.room(&pool.pool).min(pool.pool.max_instances.saturating_sub(taken))
+        self.ledger.room(place).min(pool.pool.max_instances.saturating_sub(taken))
     }
 
     /// Pools of a region with this option, the cheapest encode-second first.
@@ -134,16 +141,19 @@ impl<'a> Desk<'a> {
         self.regions[r].healthy && !blocked && self.room(place) > 0
     }
 
+    /// Instances of a pool that work, will work or were started just now.
+    fn counted(&self, place: usize) -> u32 {
+        self.serving[place].saturating_add(self.view.pools[place].requested).saturating_add(self.planned[place])
+    }
+
     /// Instances of an option that work, will work or were started just now.
     pub(crate) fn count(&self, r: usize, option: PurchaseOption) -> u32 {
-        self.pools(r, option).map(|(p, pool)| serving(pool) + pool.requested + self.planned[p]).sum()
+        self.pools(r, option).map(|(p, _)| self.counted(p)).fold(0, u32::saturating_add)
     }
 
     /// Encode-seconds a second of those.
     pub(crate) fn rate(&self, r: usize, option: PurchaseOption) -> f64 {
-        self.pools(r, option)
-            .map(|(p, pool)| f64::from(serving(pool) + pool.requested + self.planned[p]) * rate_of(&pool.pool))
-            .sum()
+        self.pools(r, option).map(|(p, pool)| f64::from(self.counted(p)) * rate_of(&pool.pool)).sum()
     }
 
     /// Encode-seconds a second of both options.
@@ -161,8 +171,8 @@ impl<'a> Desk<'a> {
                 continue;
             }
             let own = pool.pool.max_instances.saturating_sub(pool.charged().saturating_add(self.planned[place]));
-            let more = ledger.room(&pool.pool).min(own);
-            ledger.charge(&pool.pool, more);
+            let more = ledger.room(place).min(own);
+            ledger.charge(place, more);
             rate += f64::from(more) * rate_of(&pool.pool);
         }
         rate
@@ -195,9 +205,7 @@ impl<'a> Desk<'a> {
         let slots: u64 = PurchaseOption::ALL
             .into_iter()
             .flat_map(|o| self.pools(r, o))
-            .map(|(p, pool)| {
-                u64::from(serving(pool) + pool.requested + self.planned[p]) * u64::from(pool.pool.slots.max(1))
-            })
+            .map(|(p, pool)| u64::from(self.counted(p)) * u64::from(pool.pool.slots.max(1)))
             .sum();
         let mut useful = self.regions[r].chunks.saturating_sub(slots);
         for place in candidates {
@@ -218,7 +226,7 @@ impl<'a> Desk<'a> {
             if count == 0 {
                 continue;
             }
-            self.ledger.charge(&pool, count);
+            self.ledger.charge(place, count);
             self.planned[place] += count;
             useful = useful.saturating_sub(slots * u64::from(count));
             need = need.less(count, rate_of(&pool));
@@ -242,7 +250,7 @@ impl<'a> Desk<'a> {
         if !self.regions[r].healthy || rate_of(&pool.pool) <= NO_RATE {
             return Some(Obstacle::Limit);
         }
-        if self.ledger.room(&pool.pool) == 0 {
+        if self.ledger.room(place) == 0 {
             return Some(Obstacle::Quota);
         }
         (self.room(place) == 0).then_some(Obstacle::Limit)

@@ -130,7 +130,7 @@ impl Deadline {
     /// All prefixes of the order of deadlines, with uniform progress `ahead_s` from now.
     fn prefixes(&self, desk: &Desk<'_>, loads: &[Load], ahead_s: f64) -> Vec<Prefix> {
         let mut sum = Prefix { time_s: 0.0, left_s: 0.0, line_s: 0.0, uniform: 0.0 };
-        let mut prefixes = Vec::with_capacity(loads.len().min(64));
+        let mut prefixes = Vec::with_capacity(loads.len());
         for (i, load) in loads.iter().enumerate() {
             let window_s = (load.deadline.since_s(load.submitted) - self.margin_s).max(LEAST_S);
             sum.time_s = load.deadline.since_s(desk.now) - self.margin_s;

@@ -25,11 +25,18 @@ fn one_job_by_hand() {
         (lines[0].boot, lines[0].work, lines[0].idle, lines[0].waste),
         (MicroDollars(60_000), MicroDollars(180_000), MicroDollars(60_000), MicroDollars::ZERO)
     );
-    let text = csv(&lines);
-    assert!(
-        text.ends_with(",eu-west-1/g4dn.xlarge/spot,1080,360,360,0,0.180000,0.060000,0.060000,0.000000,0.300000\n"),
-        "{text}"
+    let mut receipt = Receipt { transfer: MicroDollars(162_000), ..Receipt::default() };
+    receipt.add(lines[0].clone());
+    let text = csv([(&job, &receipt)]);
+    let rows: Vec<&str> = text.lines().filter_map(|row| row.split_once(',').map(|(_, rest)| rest)).collect();
+    assert_eq!(
+        rows[1..],
+        [
+            "eu-west-1/g4dn.xlarge/spot,1080,360,360,0,0.180000,0.060000,0.060000,0.000000,0.000000,0.300000",
+            "transfer,,,,,,,,,0.162000,0.162000"
+        ]
     );
+    assert!(text.lines().all(|row| row.split(',').count() == 12), "{text}");
 }
 
 #[test]
@@ -64,6 +71,11 @@ proptest! {
         let lines = one.lines();
         prop_assert_eq!(lines.iter().map(Line::total).sum::<MicroDollars>(), one.cost());
         prop_assert_eq!(lines.iter().map(Line::total_ms).sum::<u64>(), one.billed_ms());
+        let mut sum = Line { job: None, ..one.whole() };
+        (sum.work_ms, sum.boot_ms, sum.idle_ms, sum.waste_ms) = (0, 0, 0, 0);
+        (sum.work, sum.boot, sum.idle, sum.waste) = Default::default();
+        lines.iter().for_each(|line| sum.add(line));
+        prop_assert_eq!(sum, one.whole());
         prop_assert!(lines.iter().all(|l| l.work.0 >= 0 && l.boot.0 >= 0 && l.idle.0 >= 0 && l.waste.0 >= 0));
     }
 }

@@ -1,5 +1,5 @@
-//! The fair order, one chunk at a time and for each region by itself: a heap an organisation, whose entries are the next
-//! chunk of each job. An entry that is no longer its job's next chunk is dropped when it comes up.
+//! The fair order, one chunk at a time and for each region by itself: a lane an organisation, with the next chunk of each
+//! of its jobs. An entry that is no longer its job's next chunk is dropped when it comes up.
 
 use std::cmp::Reverse;
 use std::collections::binary_heap::PeekMut;
@@ -19,15 +19,39 @@ pub struct ReleaseQueue {
     organisations: Vec<Organisation>,
     jobs: Vec<Job>,
     free: Vec<Place>,
-    /// By region, then by organisation.
-    heaps: Vec<Vec<BinaryHeap<Reverse<Entry>>>>,
-    waiting: Vec<usize>,
+    regions: Vec<Region>,
 }
+
+/// Chunks that wait in a region.
+#[derive(Debug, Default)]
+struct Region {
+    /// By organisation.
+    lanes: Vec<Lane>,
+    /// Of each lane; beside each other, because all are looked at for each chunk that is taken.
+    ranks: Vec<Rank>,
+    waiting: usize,
+}
+
+/// Where an organisation stands among those of a region: the bits of its share (of positive numbers they are in the order of
+/// the numbers), then the deadline of its next chunk. Equal ranks are told apart by their keys.
+type Rank = (u64, Moment);
+
+/// The rank of an organisation without a chunk that waits.
+const LAST: Rank = (u64::MAX, Moment::NEVER);
 
 #[derive(Debug)]
 struct Organisation {
     weight: u32,
     busy: u64,
+}
+
+/// Chunks of an organisation that wait in a region.
+#[derive(Debug, Default)]
+struct Lane {
+    /// The next chunk of each job, and what was one.
+    heap: BinaryHeap<Reverse<Entry>>,
+    /// The key of the next chunk, which then is on top of the heap.
+    next: Option<Key>,
 }
 
 #[derive(Debug)]
@@ -53,14 +77,15 @@ impl ReleaseQueue {
     /// A queue for this many regions.
     #[must_use]
     pub fn new(regions: usize) -> Self {
-        Self { heaps: (0..regions).map(|_| Vec::new()).collect(), waiting: vec![0; regions], ..Self::default() }
+        Self { regions: (0..regions).map(|_| Region::default()).collect(), ..Self::default() }
     }
 
     /// Adds an organisation; gives its number.
     pub fn add_organisation(&mut self, weight: u32) -> usize {
         self.organisations.push(Organisation { weight: weight.max(1), busy: 0 });
-        for region in &mut self.heaps {
-            region.push(BinaryHeap::new());
+        for region in &mut self.regions {
+            region.lanes.push(Lane::default());
+            region.ranks.push(LAST);
         }
         self.organisations.len() - 1
     }
@@ -90,73 +115,77 @@ impl ReleaseQueue {
     /// Forgets a job; its chunks are no longer released.
     pub fn remove_job(&mut self, place: Place) {
         let job = &mut self.jobs[place as usize];
-        self.waiting[job.region] -= job.waiting.len();
+        let (region, organisation) = (job.region, job.organisation);
+        self.regions[region].waiting -= job.waiting.len();
         job.waiting.clear();
         job.generation = job.generation.wrapping_add(1);
+        self.settle(region, organisation);
         self.free.push(place);
     }
 
     /// Puts a chunk of a job among those that wait.
     pub fn push(&mut self, place: Place, position: i64, chunk: i32) {
         let job = &mut self.jobs[place as usize];
-        self.waiting[job.region] += 1;
-        let at = match job.waiting.back() {
-            Some(last) if *last > (position, chunk) => job.waiting.partition_point(|w| *w < (position, chunk)),
-            _ => job.waiting.len(),
+        let (region, organisation) = (job.region, job.organisation);
+        self.regions[region].waiting += 1;
+        let is_first = match job.waiting.back() {
+            Some(last) if *last > (position, chunk) => {
+                let at = job.waiting.partition_point(|w| *w < (position, chunk));
+                job.waiting.insert(at, (position, chunk));
+                at == 0
+            }
+            last => {
+                let is_first = last.is_none();
+                job.waiting.push_back((position, chunk));
+                is_first
+            }
         };
-        job.waiting.insert(at, (position, chunk));
-        if at == 0 {
-            let entry = head(job, place);
-            self.heaps[job.region][job.organisation].extend(entry);
+        if is_first {
+            self.regions[region].lanes[organisation].heap.extend(head(job, place));
+            self.settle(region, organisation);
         }
     }
 
     /// Takes the next chunk of a region; it counts as at work until [`ReleaseQueue::done`].
     pub fn pop(&mut self, region: usize) -> Option<(Place, i32)> {
-        if self.waiting[region] == 0 {
-            return None;
-        }
-        let mut best: Option<(f64, Key, usize)> = None;
-        for (organisation, heap) in self.heaps[region].iter_mut().enumerate() {
-            if heap.is_empty() {
-                continue;
-            }
-            let Organisation { weight, busy } = self.organisations[organisation];
-            let own = share(busy, 1, weight);
-            if best.is_some_and(|(share, ..)| own > share) {
-                continue;
-            }
-            let Some(key) = next(heap, &self.jobs) else { continue };
-            if best.is_none_or(|(share, other, _)| own.total_cmp(&share).then(key.cmp(&other)).is_lt()) {
-                best = Some((own, key, organisation));
-            }
-        }
-        let (_, _, organisation) = best?;
-        let mut top = self.heaps[region][organisation].peek_mut()?;
-        let place = top.0.place;
-        let job = &mut self.jobs[place as usize];
-        let (_, chunk) = job.waiting.pop_front()?;
-        match head(job, place) {
-            Some(entry) => *top = entry,
-            None => {
-                PeekMut::pop(top);
-            }
-        }
-        self.waiting[region] -= 1;
+        let organisation = self.regions[region].first()?;
+        let taken = self.regions[region].lanes[organisation].take(&mut self.jobs)?;
+        self.regions[region].waiting -= 1;
         self.organisations[organisation].busy += 1;
-        Some((place, chunk))
+        self.settle(region, organisation);
+        self.note_share(organisation);
+        Some(taken)
     }
 
     /// A chunk of a job is no longer at work.
     pub fn done(&mut self, place: Place) {
-        let busy = &mut self.organisations[self.jobs[place as usize].organisation].busy;
+        let organisation = self.jobs[place as usize].organisation;
+        let busy = &mut self.organisations[organisation].busy;
         *busy = busy.saturating_sub(1);
+        self.note_share(organisation);
+    }
+
+    /// An organisation has more or less at work than before.
+    fn note_share(&mut self, organisation: usize) {
+        let share = self.organisations[organisation].share();
+        for rank in self.regions.iter_mut().map(|region| &mut region.ranks[organisation]) {
+            if *rank != LAST {
+                rank.0 = share;
+            }
+        }
+    }
+
+    /// Looks what is next in a lane that was changed.
+    fn settle(&mut self, region: usize, organisation: usize) {
+        let (share, region) = (self.organisations[organisation].share(), &mut self.regions[region]);
+        let next = region.lanes[organisation].settle(&self.jobs);
+        region.ranks[organisation] = next.map_or(LAST, |key| (share, key.0));
     }
 
     /// Chunks that wait in a region.
     #[must_use]
     pub fn waiting(&self, region: usize) -> usize {
-        self.waiting[region]
+        self.regions[region].waiting
     }
 }
 
@@ -166,15 +195,54 @@ fn head(job: &Job, place: Place) -> Option<Reverse<Entry>> {
     Some(Reverse(Entry { key, place, generation: job.generation }))
 }
 
-/// The key of the first entry that is its job's next chunk.
-fn next(heap: &mut BinaryHeap<Reverse<Entry>>, jobs: &[Job]) -> Option<Key> {
-    loop {
-        let top = heap.peek_mut()?;
-        let Reverse(entry) = *top;
-        let job = &jobs[entry.place as usize];
-        if job.generation == entry.generation && job.waiting.front() == Some(&(entry.key.2, entry.key.5)) {
-            return Some(entry.key);
+impl Organisation {
+    /// The bits of what it would have at work with its next chunk, relative to its weight.
+    fn share(&self) -> u64 {
+        share(self.busy, 1, self.weight).to_bits()
+    }
+}
+
+impl Region {
+    /// The organisation whose next chunk comes first.
+    fn first(&self) -> Option<usize> {
+        let (mut least, mut first) = (LAST, None);
+        for (organisation, rank) in self.ranks.iter().enumerate() {
+            let is_before = |other: usize| self.lanes[organisation].next < self.lanes[other].next;
+            if *rank <= least && (*rank < least || first.is_some_and(is_before)) {
+                (least, first) = (*rank, Some(organisation));
+            }
         }
-        PeekMut::pop(top);
+        first
+    }
+}
+
+impl Lane {
+    /// Takes the next chunk.
+    fn take(&mut self, jobs: &mut [Job]) -> Option<(Place, i32)> {
+        let mut top = self.heap.peek_mut()?;
+        let place = top.0.place;
+        let job = &mut jobs[place as usize];
+        let (_, chunk) = job.waiting.pop_front()?;
+        match head(job, place) {
+            Some(entry) => *top = entry,
+            None => {
+                PeekMut::pop(top);
+            }
+        }
+        Some((place, chunk))
+    }
+
+    /// Drops entries that are not their job's next chunk, until one is, and gives its key.
+    fn settle(&mut self, jobs: &[Job]) -> Option<&Key> {
+        self.next = loop {
+            let Some(top) = self.heap.peek_mut() else { break None };
+            let Reverse(entry) = *top;
+            let job = &jobs[entry.place as usize];
+            if job.generation == entry.generation && job.waiting.front() == Some(&(entry.key.2, entry.key.5)) {
+                break Some(entry.key);
+            }
+            PeekMut::pop(top);
+        };
+        self.next.as_ref()
     }
 }

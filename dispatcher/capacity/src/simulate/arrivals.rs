@@ -79,7 +79,7 @@ impl Arrival {
             weight: 1,
             seconds,
             encode_s: estimate::before_plan(Some(seconds), None),
-            gigabytes: seconds * 12e6 / 8e9,
+            gigabytes: estimate::gigabytes(seconds),
             ready_by: None,
         }
     }

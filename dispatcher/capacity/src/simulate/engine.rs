@@ -93,6 +93,8 @@ struct Simulation<'a> {
     free_machines: Vec<u32>,
     /// Machine of each instance of the view, by pool.
     members: Vec<Vec<u32>>,
+    /// Place of each job, by arrival, among those that an instance served; only while its bill is written.
+    use_of: Vec<Option<u32>>,
     /// Machines with free slots, by region.
     idle: Vec<Vec<u32>>,
     /// Slots of workers that take work, by region.
@@ -152,6 +154,7 @@ impl<'a> Simulation<'a> {
             machines: Vec::new(),
             free_machines: Vec::new(),
             members: vec![Vec::new(); fleet.pools.len()],
+            use_of: vec![None; scenario.arrivals.jobs.len()],
             idle: vec![Vec::new(); fleet.regions.len()],
             slots: vec![0; fleet.regions.len()],
             boots: (0..fleet.pools.len()).map(|i| Stream::new(scenario.seed, "boot", i as u64)).collect(),
@@ -241,6 +244,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn decide(&mut self) {
+        self.memory.expire(self.now);
         for pool in &mut self.view.pools {
             pool.blocked = self.memory.block(&pool.pool, self.now);
         }

@@ -179,10 +179,19 @@ impl Store {
     /// [`StoreError`].
     pub async fn drain_instance(&self, id: &str, reason: DrainReason, only_idle: bool) -> Result<bool, StoreError> {
         let mut transaction = self.begin().await?;
+        if reason == DrainReason::Interruption {
+            // Also of one that drains already, as after a recommendation: what is left of its time is lost.
+            self.query(
+                "update touchline.instances set noticed_at = now()
+                 where id = $1 and ended_at is null and noticed_at is null",
+            )
+            .bind(id)
+            .execute(&mut *transaction)
+            .await?;
+        }
         let done = self
             .query(
-                "update touchline.instances set draining_at = now(), reason = $2,
-                noticed_at = case when $2 = 'interruption' then now() else noticed_at end
+                "update touchline.instances set draining_at = now(), reason = $2
              where id = $1 and ended_at is null and draining_at is null
                 and not ($3 and exists (select from touchline.workers w
                     join touchline.chunks c on c.worker_id = w.id and c.state = 'running'
@@ -193,15 +202,15 @@ impl Store {
             .bind(only_idle)
             .execute(&mut *transaction)
             .await?;
-        if done.rows_affected() == 0 {
-            return Ok(false);
+        let is_new = done.rows_affected() > 0;
+        if is_new {
+            self.query("update touchline.workers set command = 'drain' where instance = $1 and state <> 'gone'")
+                .bind(id)
+                .execute(&mut *transaction)
+                .await?;
         }
-        self.query("update touchline.workers set command = 'drain' where instance = $1 and state <> 'gone'")
-            .bind(id)
-            .execute(&mut *transaction)
-            .await?;
         transaction.commit().await?;
-        Ok(true)
+        Ok(is_new)
     }
 
     /// What instances cost since a moment, in millionths of a US dollar: all of it, and that for time without a worker or

@@ -59,7 +59,7 @@ impl<'a> Desk<'a> {
     /// How many of them are needed.
     fn needed(&self, r: usize, idle: &[Idle<'_>]) -> usize {
         let region = &self.regions[r];
-        let worth_s = WORTH_BOOTS * self.boot_s(r);
+        let worth_s = WORTH_BOOTS * region.boot_s;
         let (mut count, mut done_s) = (0, 0.0);
         for (_, _, pool) in idle {
             if count >= region.soon || done_s >= region.soon_s {

@@ -1,6 +1,6 @@
 //! What each region has to do, and which region does it when its own cannot.
 
-use super::{Desk, Load, cost, finite, serving};
+use super::{Desk, Load, cost, finite};
 use crate::decide::Reason;
 use crate::policy::Policy;
 use crate::pools::RegionName;
@@ -8,18 +8,16 @@ use crate::pools::RegionName;
 impl Desk<'_> {
     pub(super) fn take_work(&mut self, policy: &Policy) {
         let (ready_within_s, patience_s) = (policy.ready_within_s, finite(policy.idle_after_s));
-        let mut last = 0;
         for job in &self.view.work {
             let left_s = finite(job.left_s);
             if left_s <= 0.0 || job.chunks == 0 {
                 continue;
             }
-            let Some(r) = self.place(&job.region, &mut last) else { continue };
+            let Some(r) = self.place(&job.region) else { continue };
             let wait_s = job.not_before.since_s(self.now);
-            let boot_s = self.boot_s(r);
             let region = &mut self.regions[r];
-            if wait_s > boot_s {
-                if wait_s <= boot_s + patience_s {
+            if wait_s > region.boot_s {
+                if wait_s <= region.boot_s + patience_s {
                     region.soon += 1;
                     region.soon_s += left_s;
                 }
@@ -38,12 +36,11 @@ impl Desk<'_> {
         }
         for coming in &self.view.coming {
             let left_s = finite(coming.encode_s);
-            let Some(r) = self.place(&coming.region, &mut last).filter(|_| left_s > 0.0) else { continue };
+            let Some(r) = self.place(&coming.region).filter(|_| left_s > 0.0) else { continue };
             let wait_s = coming.expected.since_s(self.now);
-            let boot_s = self.boot_s(r);
             let region = &mut self.regions[r];
-            if wait_s > boot_s {
-                if wait_s <= boot_s + patience_s {
+            if wait_s > region.boot_s {
+                if wait_s <= region.boot_s + patience_s {
                     region.soon += 1;
                     region.soon_s += left_s;
                 }
@@ -63,18 +60,10 @@ impl Desk<'_> {
         }
     }
 
-    fn place(&self, name: &RegionName, last: &mut usize) -> Option<usize> {
-        if self.regions.get(*last).is_some_and(|r| r.name == *name) {
-            return Some(*last);
-        }
-        *last = self.regions.iter().position(|r| r.name == *name)?;
-        Some(*last)
-    }
-
-    /// The longest median boot time of a region's pools, seconds: work within it already counts.
-    pub(super) fn boot_s(&self, r: usize) -> f64 {
-        let pools = self.regions[r].pools.iter();
-        pools.map(|p| finite(self.view.pools[*p].pool.boot.median_s)).fold(0.0, f64::max)
+    fn place(&self, name: &RegionName) -> Option<usize> {
+        // Names of one fleet are mostly the same text in the same place, and there is one for each job.
+        let same = self.regions.iter().position(|r| r.name.is_same(name));
+        same.or_else(|| self.regions.iter().position(|r| r.name == *name))
     }
 
     /// Work of regions that have no instance and can start none counts for the cheapest region that can.
@@ -114,7 +103,7 @@ impl Desk<'_> {
                 let startable = pool.blocked.is_none_or(|b| b.until <= self.now)
                     && policy.rule.uses(pool.pool.option)
                     && (or_is_full || self.room(*p) > 0);
-                startable && pool.pool.max_instances > 0 || serving(pool) + pool.requested > 0
+                startable && pool.pool.max_instances > 0 || self.counted(*p) > 0
             })
     }
 

@@ -1,12 +1,12 @@
 //! What happens later, in order of time and, at the same time, in the order in which it was arranged.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 
 use crate::moment::Moment;
 
 /// Something that happens. `life` and `turn` tell whether it still concerns who it was arranged for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Event {
     /// A decision is due.
     Decide,
@@ -33,21 +33,57 @@ pub(super) enum Event {
 /// What was arranged.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    heap: BinaryHeap<Reverse<(Moment, u64, Event)>>,
+    heap: BinaryHeap<Arranged>,
     arranged: u64,
 }
+
+/// An event with its place in the order.
+#[derive(Clone, Copy, Debug)]
+struct Arranged {
+    at: Moment,
+    number: u64,
+    event: Event,
+}
+
+impl Arranged {
+    /// Time and number as one whole number, which compares in a single step.
+    fn key(&self) -> i128 {
+        (i128::from(self.at.0) << 64) | i128::from(self.number)
+    }
+}
+
+/// The first to happen is the greatest: on top of the heap.
+impl Ord for Arranged {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.key().cmp(&self.key())
+    }
+}
+
+impl PartialOrd for Arranged {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Arranged {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Arranged {}
 
 impl Events {
     pub(super) fn push(&mut self, at: Moment, event: Event) {
         self.arranged += 1;
-        self.heap.push(Reverse((at, self.arranged, event)));
+        self.heap.push(Arranged { at, number: self.arranged, event });
     }
 
     pub(super) fn next_at(&self) -> Option<Moment> {
-        self.heap.peek().map(|Reverse((at, ..))| *at)
+        self.heap.peek().map(|arranged| arranged.at)
     }
 
     pub(super) fn pop(&mut self) -> Option<Event> {
-        self.heap.pop().map(|Reverse((.., event))| event)
+        self.heap.pop().map(|arranged| arranged.event)
     }
 }

@@ -1,7 +1,5 @@
 //! Instances: launched, booted, taken back, drained, ended, and what each of them is billed for.
 
-use std::collections::HashMap;
-
 use uuid::Uuid;
 
 use super::events::Event;
@@ -29,8 +27,16 @@ pub(super) struct Machine {
     turns: u32,
     /// Whether it is in the list of those with free slots.
     listed: bool,
-    uses: Vec<JobUse>,
-    use_of: HashMap<u32, usize>,
+    /// What its slots did, in order; a job is in it as often as its chunks were.
+    uses: Vec<SlotUse>,
+}
+
+/// Time of a slot for a job.
+#[derive(Clone, Copy, Debug)]
+struct SlotUse {
+    job: u32,
+    useful_ms: u64,
+    wasted_ms: u64,
 }
 
 /// A chunk in a slot.
@@ -65,16 +71,7 @@ impl Machine {
 
     /// Notes time of a slot for a job.
     pub(super) fn note_use(&mut self, job: u32, useful_ms: u64, wasted_ms: u64) {
-        let id = job_id(job);
-        let next = self.uses.len();
-        // Most chunks are of the same job as the one before.
-        let is_last = self.uses.last().is_some_and(|u| u.job == id);
-        let place = if is_last { next - 1 } else { *self.use_of.entry(job).or_insert(next) };
-        if place == next {
-            self.uses.push(JobUse { job: id, useful_ms: 0, wasted_ms: 0 });
-        }
-        self.uses[place].useful_ms += useful_ms;
-        self.uses[place].wasted_ms += wasted_ms;
+        self.uses.push(SlotUse { job, useful_ms, wasted_ms });
     }
 }
 
@@ -209,7 +206,7 @@ impl Simulation<'_> {
             self.set_phase(number, Phase::Busy);
         }
         let slot = u8::try_from(slot).unwrap_or(u8::MAX);
-        self.events.push(self.now.plus_s(lasts_s), Event::ChunkDone { machine: number, life, slot, turn });
+        self.events.push(self.now.plus_ms(lasts_ms), Event::ChunkDone { machine: number, life, slot, turn });
     }
 
     /// Empties a slot; gives what was in it if this is still that turn.
@@ -318,6 +315,9 @@ impl Simulation<'_> {
             self.slots[machine.region] -= machine.slots.len() as u64;
         }
         machine.phase = None;
+        let log = std::mem::take(&mut machine.uses);
+        let jobs = self.job_uses(&log);
+        let machine = &mut self.machines[number as usize];
         let (place, index) = (machine.pool, machine.index);
         let pool = self.view.pools[place].pool.clone();
         let used = InstanceUse {
@@ -328,7 +328,7 @@ impl Simulation<'_> {
             ready: machine.ready.unwrap_or(self.now),
             ended: self.now,
             notice: machine.notice,
-            jobs: std::mem::take(&mut machine.uses),
+            jobs,
         };
         machine.listed = false;
         self.recorder.ended(&used);
@@ -341,6 +341,23 @@ impl Simulation<'_> {
         self.idle[region].retain(|m| *m != number);
         self.free_machines.push(number);
         self.memory.note_end(&pool);
+    }
+
+    /// What an instance did, an entry for each job in the order in which it had them.
+    fn job_uses(&mut self, log: &[SlotUse]) -> Vec<JobUse> {
+        let mut uses: Vec<JobUse> = Vec::new();
+        for one in log {
+            let place = *self.use_of[one.job as usize].get_or_insert(narrow(uses.len())) as usize;
+            if place == uses.len() {
+                uses.push(JobUse { job: job_id(one.job), useful_ms: 0, wasted_ms: 0 });
+            }
+            uses[place].useful_ms += one.useful_ms;
+            uses[place].wasted_ms += one.wasted_ms;
+        }
+        for one in log {
+            self.use_of[one.job as usize] = None;
+        }
+        uses
     }
 
     /// Ends what still runs when the scenario is over.

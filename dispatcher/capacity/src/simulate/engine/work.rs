@@ -247,6 +247,7 @@ impl Simulation<'_> {
         let layout = self.layout((seconds / SEGMENT_S).ceil().clamp(1.0, 1e6) as u64);
         let Some(job) = self.jobs[arrival as usize].as_mut() else { return };
         job.state = allowed(job.state.after(JobEvent::Planned));
+        job.chunks.reserve_exact(layout.len());
         for (i, segments) in layout.iter().enumerate() {
             let state = ChunkState::Waiting;
             job.chunks.push(Chunk { state, segments: *segments, attempt: 1, splits: 0, taken_back: false });

@@ -131,16 +131,19 @@ impl Recorder {
     /// Enters an instance that ended into the ledger, and splits its bill among its jobs.
     pub(in crate::simulate) fn ended(&mut self, used: &InstanceUse) {
         used.enter(&mut self.pools);
-        for line in used.lines() {
-            self.costs.work += line.work;
-            self.costs.boot += line.boot;
-            self.costs.idle += line.idle;
-            self.costs.waste += line.waste;
-            *self.work_ms.entry(line.pool.clone()).or_default() += line.work_ms;
-            match line.job {
-                Some(job) if self.keeps_receipts => self.receipts.entry(job).or_default().add(line),
-                Some(_) => {}
-                None => self.unattributed += line.total(),
+        let whole = used.whole();
+        self.costs.work += whole.work;
+        self.costs.boot += whole.boot;
+        self.costs.idle += whole.idle;
+        self.costs.waste += whole.waste;
+        if used.jobs.is_empty() {
+            self.unattributed += whole.total();
+        }
+        *self.work_ms.entry(whole.pool).or_default() += whole.work_ms;
+        if self.keeps_receipts {
+            for line in used.lines() {
+                let Some(job) = line.job else { continue };
+                self.receipts.entry(job).or_default().add(line);
             }
         }
     }
