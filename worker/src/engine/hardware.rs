@@ -33,6 +33,9 @@ pub(crate) fn warm() -> Option<CudaDevice> {
     Some(device)
 }
 
+/// Tries a decoder or an encoder of this name.
+type Attempt = fn(&str, &CudaDevice) -> Result<(), EngineError>;
+
 /// What works, and why the rest does not.
 pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
     let mut hardware = Hardware::default();
@@ -40,7 +43,7 @@ pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
         hardware.reasons.push("no GPU opens; the engine's log says why".to_owned());
         return hardware;
     };
-    let tries: [(&str, &mut bool, fn(&str, &CudaDevice) -> Result<(), EngineError>); 3] = [
+    let tries: [(&str, &mut bool, Attempt); 3] = [
         ("NVDEC", &mut hardware.cuda, decode_some),
         ("h264_nvenc", &mut hardware.h264_nvenc, encode_some),
         ("hevc_nvenc", &mut hardware.hevc_nvenc, encode_some),
