@@ -25,7 +25,7 @@ use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
 pub use self::error::CommandError;
-use self::error::chain;
+use self::error::told;
 use crate::cli::{Cli, FleetArgs, UploadArgs, Verb};
 use crate::local;
 use crate::sweep::{Retention, sweep_once};
@@ -54,7 +54,7 @@ pub fn run(cli: Cli) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {}", chain(&error));
+            eprintln!("error: {}", told(&error));
             ExitCode::from(error.exit_code())
         }
     }

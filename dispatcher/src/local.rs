@@ -50,6 +50,12 @@ pub enum LocalError {
     /// The configuration.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// It is no folder.
+    #[error("{0} is not a folder; give one with --dir")]
+    NoFolder(PathBuf),
+    /// Its name cannot be written into a configuration.
+    #[error("{0}: the folder's name must be UTF-8; give another one with --dir")]
+    Name(PathBuf),
     /// Another dispatcher has the folder.
     #[error("{0}: a dispatcher is running here already")]
     InUse(PathBuf),
@@ -80,6 +86,8 @@ impl LocalError {
                 | PostgresError::Closed { .. },
             )
             | Self::Config(_)
+            | Self::NoFolder(_)
+            | Self::Name(_)
             | Self::InUse(_)
             | Self::NotRunning(_) => 2,
             _ => 3,
@@ -110,6 +118,12 @@ pub fn config(dir: &Path) -> Result<Config, LocalError> {
 /// # Errors
 /// [`LocalError`].
 pub async fn run(dir: &Path, args: LocalArgs, stop: watch::Receiver<bool>) -> Result<(), LocalError> {
+    if dir.exists() && !dir.is_dir() {
+        return Err(LocalError::NoFolder(dir.to_owned()));
+    }
+    if dir.to_str().is_none() {
+        return Err(LocalError::Name(dir.to_owned()));
+    }
     fs::create_dir_all(dir).map_err(io_error(format!("{} cannot be made", dir.display())))?;
     let dir = fs::canonicalize(dir).map_err(io_error(dir.display().to_string()))?;
     let lock = lock(&dir)?;

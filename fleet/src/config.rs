@@ -178,7 +178,7 @@ impl Config {
     /// [`ConfigError`] with all problems.
     pub fn parse(origin: &str, text: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text)
-            .map_err(|e| ConfigError { origin: origin.to_owned(), problems: vec![e.to_string().trim().to_owned()] })?;
+            .map_err(|e| ConfigError { origin: origin.to_owned(), problems: vec![in_one_line(&e, text)] })?;
         let problems = config.problems();
         if problems.is_empty() { Ok(config) } else { Err(ConfigError { origin: origin.to_owned(), problems }) }
     }
@@ -266,7 +266,7 @@ impl Config {
         if let Some(connections) = self.database.max_connections {
             options.max_connections = connections;
         }
-        Store::open(&options).map_err(|e| failed(e.to_string()))
+        Store::open(&options).map_err(|e| failed([&*e.to_string(), e.advice().unwrap_or_default()].join("; ")))
     }
 
     /// How buckets are reached.
@@ -284,6 +284,13 @@ impl Config {
         let location: StoreLocation = self.output.parse().map_err(|e| failed(format!("{e}")))?;
         crate::objects::open(&location, buckets).await.map_err(|e| failed(e.to_string()))
     }
+}
+
+/// What is wrong with a text and where; the parser itself draws it over several lines.
+fn in_one_line(error: &toml::de::Error, text: &str) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+    format!("line {line}: {}", error.message())
 }
 
 impl RegionConfig {
@@ -308,6 +315,15 @@ mod tests {
         let config = Config::parse("test", SMALL).unwrap();
         assert_eq!(config.timing, Timing::default());
         assert_eq!(config.home_region("/matches/final.mp4"), "local");
+    }
+
+    #[test]
+    fn the_example_of_the_documentation_lacks_only_its_secrets() {
+        let text = include_str!("../../docs/OPERATING.md");
+        let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let problems = Config::parse("docs/OPERATING.md", example).map_or_else(|error| error.problems, |_| Vec::new());
+        let is_secret = |problem: &String| problem.contains(SIGNING_SECRET) || problem.contains("the variable WASABI_");
+        assert!(problems.iter().all(is_secret), "{problems:?}");
     }
 
     #[test]
@@ -348,7 +364,9 @@ mod tests {
     }
 
     #[test]
-    fn unknown_keys_are_refused() {
-        assert!(Config::parse("test", &format!("colour = 'red'\n{SMALL}")).is_err());
+    fn unknown_keys_are_refused_with_their_line() {
+        let error = Config::parse("test", &format!("{SMALL}\n[timing]\ncolour = 'red'\n")).unwrap_err();
+        let text = error.to_string();
+        assert!(text.starts_with("test: line 6: ") && text.contains("colour") && text.lines().count() == 1, "{text}");
     }
 }

@@ -9,6 +9,7 @@
 //! [`workers`], [`capacity`] (machines), [`ledger`] (what they cost), [`guard`], [`retention`]; then what the API needs: [`tenant`] (one organisation's view),
 //! [`organisations`], [`feed`], [`clips`], [`uploads`], [`inbox`], [`webhooks`].
 
+mod advice;
 pub mod capacity;
 pub mod clips;
 pub mod downloads;
@@ -34,6 +35,7 @@ pub mod workers;
 use std::str::FromStr;
 use std::time::Duration;
 
+use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::{FromRow, PgPool, SqlSafeStr};
 
@@ -96,7 +98,7 @@ pub enum StoreError {
     Database(#[source] sqlx::Error),
     /// The schema is missing, older or newer than this program.
     #[error("database schema")]
-    Migration(#[source] Box<sqlx::migrate::MigrateError>),
+    Migration(#[source] Box<MigrateError>),
     /// A row holds what this version cannot read.
     #[error("{what}: stored value cannot be read")]
     Unreadable {
@@ -222,7 +224,12 @@ impl Store {
         let mut migrator = sqlx::migrate!("./migrations");
         migrator.create_schema("touchline");
         migrator.dangerous_set_table_name("touchline._migrations");
-        let run = async { migrator.run(&self.pool).await.map_err(|e| StoreError::Migration(Box::new(e))) };
+        let run = async {
+            migrator.run(&self.pool).await.map_err(|error| match error {
+                MigrateError::Execute(error) => error.into(),
+                error => StoreError::Migration(Box::new(error)),
+            })
+        };
         call("database.migrate", run).await
     }
 }

@@ -20,6 +20,8 @@ mod chaos;
 mod clip_download;
 #[path = "stories/coded.rs"]
 mod coded;
+#[path = "stories/command_line.rs"]
+mod command_line;
 #[path = "stories/cut_off.rs"]
 mod cut_off;
 #[path = "stories/fairness.rs"]

@@ -28,7 +28,7 @@ use crate::update::{Failed, Sink, Summary, Update};
 /// Logs to standard error; `RUST_LOG` chooses what. An engine's lines have no time and colour: its parent adds them.
 pub fn start_logging(verb: &Verb) {
     let is_engine = matches!(verb, Verb::Engine { .. });
-    let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info,sqlx=warn" } else { "warn" };
+    let usual = if is_engine || matches!(verb, Verb::Run(_)) { "info,sqlx=warn" } else { "warn,aws_config=error" };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(usual));
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     if is_engine {
@@ -407,8 +407,15 @@ pub fn check(folder: &Path, json: bool) -> ExitCode {
             if report.passed() { ExitCode::SUCCESS } else { ExitCode::from(FailureCode::ConformanceFailed.exit_code()) }
         }
         Err(error) => {
-            let error = JobError::new(FailureCode::NotMedia, format!("{}: {error}", folder.display()));
-            fail(&error, json)
+            let cause = std::error::Error::source(&error).map_or_else(String::new, |cause| format!(": {cause}"));
+            let error = JobError::new(FailureCode::NotMedia, format!("{error}{cause}; give a folder with HLS"));
+            if json {
+                print_json(&Failed::from(&error));
+            } else {
+                // What is said of sources would lead astray: this is about what was made of one.
+                eprintln!("error: {error}");
+            }
+            ExitCode::from(error.code.exit_code())
         }
     }
 }

@@ -43,8 +43,24 @@ impl From<SourceError> for JobError {
             SourceError::Changed { .. } => FailureCode::SourceChanged,
             _ => FailureCode::SourceUnavailable,
         };
-        Self::new(code, error.to_string())
+        let mut message = error.to_string();
+        if let Some(cause) = root(&error).filter(|cause| !message.contains(cause)) {
+            message = format!("{message}: {cause}");
+        }
+        if matches!(&error, SourceError::Setup { input, .. } if input.starts_with("s3://")) {
+            message.push_str("; check the credentials and the region in the AWS settings");
+        }
+        Self::new(code, message)
     }
+}
+
+/// What is behind an error.
+fn root(error: &SourceError) -> Option<String> {
+    let mut cause = std::error::Error::source(error)?;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    Some(cause.to_string().trim_end_matches('.').to_owned())
 }
 
 impl From<Injected> for JobError {

@@ -108,6 +108,10 @@ impl OutputFolder {
             let path = path.to_owned();
             move |e: std::io::Error| JobError::output(&path, &e)
         };
+        if dir.exists() && !dir.is_dir() {
+            let message = format!("{} is not a folder; give one for the result", dir.display());
+            return Err(JobError::new(FailureCode::OutputFailed, message));
+        }
         fs::create_dir_all(&state).map_err(failed(&state))?;
         let lock_path = state.join("lock");
         let lock = File::create(&lock_path).map_err(failed(&lock_path))?;

@@ -72,6 +72,10 @@ pub(super) async fn organisation(store: &Store, verb: OrganisationVerb) -> Resul
             print(&made.id.to_string());
         }
         OrganisationVerb::Set { name, tier, weight, monthly_cap } => {
+            if tier.is_none() && weight.is_none() && monthly_cap.is_none() {
+                let what = format!("say what to change of {name}: --tier, --weight or --monthly-cap");
+                return Err(CommandError::Usage(what));
+            }
             let row = named(store, &name).await?;
             store.change_organisation(row.id, tier.as_deref(), weight).await?;
             if let Some(MonthlyCap(cap)) = monthly_cap {

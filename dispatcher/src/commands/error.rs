@@ -72,6 +72,7 @@ impl CommandError {
                 | StoreError::BadUrl(_),
             ) => 2,
             Self::Store(e) | Self::Dispatch(DispatchError::Store(e)) if e.is_transient() => 3,
+            Self::Store(e) if e.is_refused_login() => 2,
             Self::Dispatch(_) | Self::Io { .. } => 3,
             Self::Local(e) => e.exit_code(),
             Self::Upload(e) => e.exit_code(),
@@ -83,8 +84,18 @@ impl CommandError {
     }
 }
 
-/// An error with its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+/// An error with its causes, and what to do, in one line.
+pub(super) fn told(error: &CommandError) -> String {
+    let advice = match error {
+        CommandError::Store(e)
+        | CommandError::Dispatch(DispatchError::Store(e))
+        | CommandError::Local(LocalError::Store(e)) => e.advice(),
+        _ => None,
+    };
+    [Some(chain(error)), advice.map(str::to_owned)].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -5,6 +5,7 @@ use capacity::pools::Fleet;
 use fleet::config::Config;
 use fleet::profiles;
 
+use super::submit::film;
 use super::{CommandError, find, open, print, print_json, tables};
 use crate::cli::{FleetArgs, QuoteArgs};
 use crate::quote::{Asked, Quote, Span, quote};
@@ -24,10 +25,7 @@ pub(super) async fn show_quote(fleet: &FleetArgs, asked: &QuoteArgs) -> Result<(
     let (config, store) = open(fleet)?;
     let bytes = match &asked.file {
         None => None,
-        Some(file) => {
-            let failed = |source| CommandError::Io { what: format!("{} cannot be found", file.display()), source };
-            Some(std::fs::metadata(file).map_err(failed)?.len())
-        }
+        Some(file) => Some(film(file)?.len()),
     };
     let home = || config.regions.first().map(|r| r.name.clone()).unwrap_or_default();
     let question = Asked {

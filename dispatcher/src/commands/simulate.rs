@@ -142,8 +142,8 @@ fn scenario(args: &SimulateArgs) -> Result<Scenario, SimulateError> {
             return Err(SimulateError::Usage(format!("{name} is a share from 0 to 1")));
         }
     }
-    let fleet = Fleet::parse(&read(&args.fleet)?)
-        .map_err(|problems| SimulateError::Fleet { path: args.fleet.clone(), problems })?;
+    let text = read(&args.fleet).map_err(|e| SimulateError::Usage(format!("{e}; name the fleet with --fleet FILE")))?;
+    let fleet = Fleet::parse(&text).map_err(|problems| SimulateError::Fleet { path: args.fleet.clone(), problems })?;
     let settings = Settings {
         on_demand_full: args.on_demand_full,
         stragglers: args.stragglers,
@@ -217,7 +217,7 @@ fn command(args: &SimulateArgs) -> String {
 }
 
 fn read(path: &Path) -> Result<String, SimulateError> {
-    std::fs::read_to_string(path).map_err(|source| SimulateError::File { path: path.to_owned(), source })
+    std::fs::read_to_string(path).map_err(|e| SimulateError::Usage(format!("{} cannot be read: {e}", path.display())))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), SimulateError> {

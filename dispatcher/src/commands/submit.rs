@@ -1,5 +1,6 @@
 //! `dispatcher submit`: hands in matches, past the HTTP interface.
 
+use std::fs::Metadata;
 use std::path::Path;
 use std::time::Duration;
 
@@ -59,12 +60,24 @@ fn source(text: &str) -> Result<String, CommandError> {
     if ["s3://", "http://", "https://"].iter().any(|scheme| text.starts_with(scheme)) {
         return Ok(text.to_owned());
     }
-    let path = std::fs::canonicalize(Path::new(text))
+    let path = Path::new(text);
+    film(path)?;
+    let path = std::fs::canonicalize(path)
         .map_err(|source| CommandError::Io { what: format!("{text} cannot be found"), source })?;
-    if !path.is_file() {
-        return Err(CommandError::Usage(format!("{text} is not a file")));
-    }
     path.into_os_string()
         .into_string()
         .map_err(|p| CommandError::Usage(format!("{} is not a UTF-8 path; rename it", p.display())))
+}
+
+/// A file that is there and holds something.
+pub(super) fn film(path: &Path) -> Result<Metadata, CommandError> {
+    let name = path.display();
+    let metadata = std::fs::metadata(path).map_err(|e| CommandError::Usage(format!("{name} cannot be read: {e}")))?;
+    if !metadata.is_file() {
+        return Err(CommandError::Usage(format!("{name} is not a file; give the video itself")));
+    }
+    if metadata.len() == 0 {
+        return Err(CommandError::Usage(format!("{name} is empty; copy it from the camera again")));
+    }
+    Ok(metadata)
 }

@@ -78,6 +78,9 @@ pub enum PostgresError {
         #[source]
         source: io::Error,
     },
+    /// The disk is full.
+    #[error("no space is left for the database in {}: free some, or choose another folder with --dir", .0.display())]
+    Full(PathBuf),
     /// A program ended badly.
     #[error("{program} failed: {output}")]
     Failed {
@@ -86,6 +89,17 @@ pub enum PostgresError {
         /// The end of what it said.
         output: String,
     },
+}
+
+impl PostgresError {
+    /// Why a program of Postgres ended that writes to `data`, from what it said.
+    fn failed(program: &'static str, output: String, data: &Path) -> Self {
+        if output.contains("No space left on device") {
+            Self::Full(data.to_owned())
+        } else {
+            Self::Failed { program, output }
+        }
+    }
 }
 
 fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> PostgresError {
@@ -196,7 +210,7 @@ impl LocalPostgres {
                 return Err(if is_taken {
                     PostgresError::PortTaken(self.port)
                 } else {
-                    PostgresError::Failed { program: "postgres", output }
+                    PostgresError::failed("postgres", output, data)
                 });
             }
             if !is_slow && begun.elapsed() > SLOW {

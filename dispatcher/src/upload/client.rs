@@ -210,6 +210,11 @@ impl Client {
                     if waited > PATIENCE {
                         return Err(UploadError::Unavailable { server: self.server.clone(), reason });
                     }
+                    // Where there is no bar to say it.
+                    if bar.is_hidden() && waited == wait {
+                        let minutes = PATIENCE.as_secs() / 60;
+                        tracing::warn!(server = self.server, reason, "trying again, for up to {minutes} min");
+                    }
                     tracing::debug!(reason, ?wait, "trying again");
                     bar.set_message(format!("({reason}; trying again)"));
                     tokio::time::sleep(wait).await;

@@ -44,6 +44,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await shot('5-complete');
   await scrub(page, facts, shot);
   await step(page, facts);
+  await goTo(page);
   await clip(page, facts, shot);
   await accessible('watch, complete');
   await share(page, facts);
@@ -118,6 +119,19 @@ async function step(page, facts) {
   facts.frame_s = Math.round(frame * 10_000) / 10_000;
 }
 
+/** To a time by typing it; what is none is told. */
+async function goTo(page) {
+  const field = page.getByLabel('Go to', { exact: true });
+  await page.keyboard.press('g');
+  await field.fill('half time');
+  await page.keyboard.press('Enter');
+  await page.getByText('Give a time such as 43:10.').waitFor();
+  await field.fill('0:03');
+  await page.keyboard.press('Enter');
+  await field.waitFor({ state: 'detached' });
+  await page.waitForFunction(() => Math.abs(Number(document.querySelector('.timeline').ariaValueNow) - 3) <= 1);
+}
+
 async function clip(page, facts, shot) {
   await page.keyboard.press('Home');
   await page.keyboard.press('l');
@@ -132,6 +146,13 @@ async function clip(page, facts, shot) {
   await shot('7-clip');
   await page.waitForFunction((css) => document.querySelector(css)?.paused === true, CLIP, { timeout: 30_000 });
   await page.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('button', { name: 'Actions for clip First chance' }).click();
+  await page.getByRole('menuitem', { name: 'Delete' }).click();
+  await shot('7-delete');
+  await page.getByRole('button', { name: 'Delete the clip' }).click();
+  await page.locator('.clip').waitFor({ state: 'detached' });
+  const focused = await page.evaluate(() => document.activeElement?.id);
+  check(focused === 'clips-title', `after its clip is gone, ${focused} has the focus`);
 }
 
 /** The link plays in a browser that has no key. */

@@ -130,9 +130,9 @@ impl Store {
         Ok(self
             .query_as(
                 "select j.id, j.organisation_id, j.state, j.watchable_ms, case when j.state = 'publishing' then 1
-                    else coalesce(least(1, sum(case c.state when 'done' then c.seconds
+                    else least(1, coalesce(sum(case c.state when 'done' then c.seconds
                         when 'running' then least(c.seconds, c.progress * split_part(j.frame_rate, '/', 2)::float8
-                            / split_part(j.frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0)), 0)
+                            / split_part(j.frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0), 0))
                     end::float8 as progress
                  from touchline.jobs j left join touchline.chunks c on c.job_id = j.id and c.kind = 'video'
                  where j.clip_id is null and j.state in ('planning', 'running', 'publishing')

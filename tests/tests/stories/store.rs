@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fleet::config::Timing;
 use fleet::queue::Message;
+use fleet::state::JobState;
 use fleet::store::jobs::NewJob;
 use fleet::store::rescue::Patience;
 use fleet::store::work::{AttemptId, Beat, Claimed, Ending, Kept};
@@ -47,6 +48,20 @@ async fn claim(store: &Store, job: Uuid, attempt: i32) -> Option<AttemptId> {
         Claimed::Ours(claim) => Some(claim.id),
         _ => None,
     }
+}
+
+#[tokio::test]
+async fn a_job_has_made_nothing_before_its_pictures_are_planned() {
+    let store = store().await;
+    let organisation = store.ensure_organisation("a", 1).await.unwrap();
+    let id = job(&store, organisation).await;
+    assert_eq!(store.job(id).await.unwrap().progress, 0.0);
+    release_all(&store).await;
+    assert!(claim(&store, id, 1).await.is_some());
+    let row = store.job(id).await.unwrap();
+    assert_eq!((row.job_state(), row.progress), (JobState::Planning, 0.0));
+    let told: Vec<f64> = store.job_progress(10).await.unwrap().into_iter().map(|job| job.progress).collect();
+    assert_eq!(told, [0.0]);
 }
 
 #[tokio::test]

@@ -48,14 +48,14 @@ pub(crate) fn try_out(device: Option<&CudaDevice>) -> Hardware {
         hardware.reasons.push("no GPU opens; the engine's log says why".to_owned());
         return hardware;
     };
-    let mut works =
-        |tried: Result<(), EngineError>| tried.map_err(|error| hardware.reasons.push(error.message)).is_ok();
-    let h264_nvenc = works(encode_some("h264_nvenc", device));
-    let hevc_nvenc = works(encode_some("hevc_nvenc", device));
+    let mut works = |name: &str, tried: Result<(), EngineError>| {
+        tried.map_err(|error| hardware.reasons.push(format!("{name}: {}", error.message))).is_ok()
+    };
+    let [h264_nvenc, hevc_nvenc] = ["h264_nvenc", "hevc_nvenc"].map(|name| works(name, encode_some(name, device)));
     // Only for NVENC pictures stay on the GPU.
     let filtered =
         |pictures: Vec<Frame>| if h264_nvenc { deinterlace(&pictures).and_then(|p| scale(&p)) } else { Ok(()) };
-    let cuda = works(decode_some(device).and_then(filtered));
+    let cuda = works("NVDEC", decode_some(device).and_then(filtered));
     Hardware { cuda, h264_nvenc, hevc_nvenc, ..hardware }
 }
 
@@ -93,7 +93,7 @@ fn decode_some(device: &CudaDevice) -> Result<Vec<Frame>, EngineError> {
     }
     match decoded.first() {
         Some(first) if first.is_on_gpu() => first.download().map_err(internal)?,
-        _ => return Err(EngineError::internal("NVDEC does not take H.264; the engine's log says why")),
+        _ => return Err(EngineError::internal("does not take H.264; the engine's log says why")),
     };
     Ok(decoded)
 }

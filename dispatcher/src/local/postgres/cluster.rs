@@ -104,7 +104,7 @@ pub(super) fn initialise(bin: &Path, home: &Path, account: &Account, password: &
     if !output.status.success() {
         let said = String::from_utf8_lossy(&output.stderr);
         let signal = output.status.signal().map_or_else(String::new, |s| format!(" (signal {s})"));
-        return Err(PostgresError::Failed { program: "initdb", output: format!("{}{signal}", said.trim()) });
+        return Err(PostgresError::failed("initdb", format!("{}{signal}", said.trim()), home));
     }
     fs::rename(&part, home.join("data")).map_err(failed())?;
     sync(home)

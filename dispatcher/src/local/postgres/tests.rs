@@ -37,6 +37,14 @@ fn wait_for(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
+fn a_full_disk_is_told_from_other_failures() {
+    let told = |said: &str| PostgresError::failed("initdb", said.to_owned(), Path::new("/srv/fleet")).to_string();
+    let full = told("could not extend file \"base/1\": No space left on device");
+    assert_eq!(full, "no space is left for the database in /srv/fleet: free some, or choose another folder with --dir");
+    assert_eq!(told("invalid option"), "initdb failed: invalid option");
+}
+
+#[test]
 fn data_outlives_an_orderly_end_and_a_kill() {
     let dir = tempfile::tempdir().unwrap();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();

@@ -2,7 +2,7 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
-import { clock, parseClock, spoken } from '../text/time';
+import { clock, parseClock } from '../text/time';
 import type { Player } from './player';
 
 interface Props {
@@ -21,14 +21,8 @@ export function Times({ player, onBeyond }: Props) {
   const isStill = player.isPaused.value;
   if (isOpen.value) return <GoTo player={player} onBeyond={onBeyond} onClose={close} />;
   return (
-    <button
-      ref={button}
-      type="button"
-      class="times"
-      aria-label={`At ${spoken(player.time.value)}. Go to another time`}
-      title="Go to a time (G)"
-      onClick={() => (isOpen.value = true)}
-    >
+    <button ref={button} type="button" class="times" title="Go to a time (G)" onClick={() => (isOpen.value = true)}>
+      <span class="sr-only">Go to another time, now at </span>
       <span class="times-now">{clock(player.time.value, isStill)}</span>
       <span class="times-whole"> / {clock(player.duration.value)}</span>
     </button>

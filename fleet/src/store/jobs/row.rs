@@ -135,13 +135,14 @@ pub struct ChunkRow {
     pub lease_s: Option<f64>,
 }
 
+// `least` leaves nulls out, so they are zero before: a job without chunks of pictures has made nothing.
 pub(in crate::store) const JOB_COLUMNS: &str = "select id, organisation_id, state, title, source, home_region, generation, \
     ladder_name, encoder, upload_id, backend, frame_rate, \
-    case when state in ('publishing', 'succeeded') then 1 else coalesce((
-        select least(1, sum(case c.state when 'done' then c.seconds
+    case when state in ('publishing', 'succeeded') then 1 else (
+        select least(1, coalesce(sum(case c.state when 'done' then c.seconds
             when 'running' then least(c.seconds, c.progress * split_part(frame_rate, '/', 2)::float8
-                / split_part(frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0))
-        from touchline.chunks c where c.job_id = jobs.id and c.kind = 'video'), 0) end::float8 as progress, \
+                / split_part(frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0), 0))
+        from touchline.chunks c where c.job_id = jobs.id and c.kind = 'video') end::float8 as progress, \
     expected_frames, end_frames, damaged, watchable_ms, duration_ms, failure_code, failure_message, created_at, planned_at, \
     first_playable_at, finished_at, ready_by, warnings, summary, \
     exists (select from touchline.segments s where s.job_id = jobs.id and s.rendition = 'poster') as has_poster \

@@ -50,7 +50,6 @@ const FILES: &[(&str, Guard)] = &[
     ("dispatcher/src/api.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
     ("dispatcher/src/api/jwt.rs", Point("jwks.get", "dispatcher/src/api/jwt.rs")),
     ("dispatcher/src/commands/access.rs", PERSON),
-    ("dispatcher/src/commands/money.rs", PERSON),
     ("dispatcher/src/commands/serve.rs", COMES_IN),
     ("dispatcher/src/commands/simulate.rs", PERSON),
     ("dispatcher/src/commands/submit.rs", PERSON),
