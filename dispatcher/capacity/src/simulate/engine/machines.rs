@@ -347,7 +347,7 @@ impl Simulation<'_> {
     fn job_uses(&mut self, log: &[SlotUse]) -> Vec<JobUse> {
         let mut uses: Vec<JobUse> = Vec::new();
         for one in log {
-            let place = *self.use_of[one.job as usize].get_or_insert(narrow(uses.len())) as usize;
+            let place = *self.use_of[one.job as usize].get_or_insert_with(|| narrow(uses.len())) as usize;
             if place == uses.len() {
                 uses.push(JobUse { job: job_id(one.job), useful_ms: 0, wasted_ms: 0 });
             }
