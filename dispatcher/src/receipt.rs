@@ -79,10 +79,11 @@ pub async fn receipt(store: &Store, fleet: Option<&Fleet>, job: &JobRow) -> Resu
     let is_settled = open.is_empty();
     charges.extend(open);
     let uncounted = store.uncounted_attempts(job.id).await?;
-    let uncounted_s = uncounted
+    let uncounted = uncounted
         .iter()
-        .map(|a| (a.ended_at.unwrap_or_else(time::OffsetDateTime::now_utc) - a.claimed_at).as_seconds_f64().max(0.0))
-        .sum();
+        .map(|a| (a.ended_at.unwrap_or_else(time::OffsetDateTime::now_utc) - a.claimed_at).as_seconds_f64().max(0.0));
+    // The sum of nothing is -0.
+    let uncounted_s = 0.0 + uncounted.sum::<f64>();
     Ok(Receipt::of(job.id, job.job_state().is_final() && is_settled, &charges, uncounted_s))
 }
 
