@@ -369,6 +369,6 @@ mod tests {
     fn unknown_keys_are_refused_with_their_line() {
         let error = Config::parse("test", &format!("{SMALL}\n[timing]\ncolour = 'red'\n")).unwrap_err();
         let text = error.to_string();
-        assert!(text.starts_with("test: line 6: ") && text.contains("colour") && text.lines().count() == 1, "{text}");
+        assert!(text.starts_with("test: line 7: ") && text.contains("colour") && text.lines().count() == 1, "{text}");
     }
 }

@@ -29,13 +29,11 @@ const TICK: Rational = Rational::new(1, 1000);
 pub(crate) fn warm() -> Option<CudaDevice> {
     media::process::keep_gpu_libraries();
     let device = CudaDevice::open(0).inspect_err(|error| tracing::warn!(%error, "the GPU does not open")).ok()?;
+    let encoders = ["h264_nvenc", "hevc_nvenc"].map(|name| encode_some(name, &device));
+    let stays = encoders[0].is_ok();
     // The deinterlacer is compiled by the driver as the scaler is, in a fraction of the time.
-    let tries = [
-        encode_some("h264_nvenc", &device),
-        encode_some("hevc_nvenc", &device),
-        decode_some(&device).and_then(|pictures| deinterlace(&pictures)).map(drop),
-    ];
-    for error in tries.into_iter().filter_map(Result::err) {
+    let decoder = decode_some(&device).and_then(|p| if stays { deinterlace(&p).map(drop) } else { Ok(()) });
+    for error in encoders.into_iter().chain([decoder]).filter_map(Result::err) {
         tracing::info!("does not work here: {}", error.message);
     }
     Some(device)
