@@ -23,6 +23,15 @@ impl Local {
     /// It does not start within a minute.
     #[must_use]
     pub fn start(dir: &Path, more: &[&str]) -> Self {
+        Self::start_with_faults(dir, more, "")
+    }
+
+    /// As [`start`](Self::start), with rules for fault points of its processes.
+    ///
+    /// # Panics
+    /// It does not start within a minute.
+    #[must_use]
+    pub fn start_with_faults(dir: &Path, more: &[&str], faults: &str) -> Self {
         let port = free_port();
         let log = std::fs::File::options().create(true).append(true).open(dir.join("local.log")).expect("a log");
         let child = tied(program("dispatcher"))
@@ -30,6 +39,7 @@ impl Local {
             .arg(dir.join("fleet"))
             .args(["--listen", &format!("127.0.0.1:{port}"), "--heartbeat", "0.5"])
             .args(more)
+            .env("TOUCHLINE_FAULTS", faults)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)

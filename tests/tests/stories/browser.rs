@@ -12,6 +12,10 @@ use tokio::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 
+/// Each command to an engine comes late, so that a film is still being made while somebody looks at it, however busy the
+/// machine that shows the pages is beside.
+const UNHURRIED: &str = "worker engine.send=slow:1500";
+
 /// A minute of video in several parts of an upload: camera footage when there is some.
 fn footage(dir: &Path) -> PathBuf {
     let Some(media) = shared_media("browser, with camera footage") else { return made_clip(dir, 900) };
@@ -29,7 +33,7 @@ async fn told(story: &str, video: impl FnOnce(&Path) -> PathBuf) -> Value {
     assert!(web.join("node_modules").is_dir(), "the driver is missing: run `./run test`, which installs it first");
     let dir = tempdir().unwrap();
     let video = video(dir.path());
-    let local = Local::start(dir.path(), &["--slots", "1"]);
+    let local = Local::start_with_faults(dir.path(), &["--slots", "1"], UNHURRIED);
     let output = Command::new("node")
         .arg(web.join(format!("e2e/{story}.mjs")))
         .env("TOUCHLINE_URL", format!("http://127.0.0.1:{}", local.port))
