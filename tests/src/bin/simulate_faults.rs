@@ -20,7 +20,7 @@ The same seed gives the same run. Exit code 0: nothing is broken, or every plant
   --seeds N      run N seeds (10000), from --first (1) on, on T threads (one for each core)
   --seed S       run one seed; with --trace print all that happens
   --plant FAULT  with one thing done otherwise than the fleet does it
-  --planted      plant every fault in turn, with N seeds at most each (20000), and say after how many it was found
+  --planted      plant every fault in turn, with N seeds at most each (50000), and say after how many it was found
   --json         the result as JSON on standard output
 
 Examples:
@@ -52,7 +52,7 @@ fn request() -> Result<Option<Request>, String> {
         trace: false,
         plant: None,
         planted: false,
-        most: 20_000,
+        most: 50_000,
         json: false,
     };
     let mut arguments = std::env::args().skip(1);

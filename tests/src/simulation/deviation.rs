@@ -77,10 +77,6 @@ deviations! {
     /// Publication.
     PublishIgnoresState = "a job succeeds whatever its state",
     /// Publication.
-    PublisherFailsWithoutLock = "a publisher that promised nothing and lost its lock fails the job",
-    /// Rescue.
-    FailIgnoresAttempt = "a job fails of a chunk that was given up in an earlier try",
-    /// Publication.
     EventAfterPublication = "the event is written after the publication",
     /// People.
     CancelIgnoresState = "a job that succeeded can be cancelled",
@@ -139,13 +135,9 @@ deviations! {
     /// Retention.
     SweepReadsRowsFirst = "the sweep reads rows before it lists objects",
     /// Retention.
-    SweepTakesReplacedPlansEarly = "the sweep takes a replaced plan's media while a playlist may be on its way",
-    /// Retention.
     SweepIsOnce = "what is swept early is not swept again",
     /// Retention.
     RemovedJobsAreForgotten = "nothing tells of the objects of a job whose rows are deleted",
-    /// Retention.
-    RemovedJobsAreSweptOnce = "the objects of a job whose rows are deleted are swept once",
 }
 
 impl std::fmt::Display for Deviation {

@@ -266,8 +266,7 @@ impl Dispatcher {
         let current = keys::job_prefix(job.organisation, job.job, job.generation);
         let listed: Vec<String> = listed.into_iter().map(|o| o.key).collect();
         let shared = self.shared_names(&listed, &files);
-        let takes_replaced = job.is_settled || self.does(Deviation::SweepTakesReplacedPlansEarly);
-        let mut orphans = orphans(listed, &current, files, takes_replaced);
+        let mut orphans = orphans(listed, &current, files, job.is_settled);
         orphans.extend(shared);
         self.objects.delete(&orphans).await?;
         if !job.is_settled {

@@ -227,8 +227,7 @@ impl Dispatcher {
         }
         let growth = self.client.call(Server::Store, "growth", |w| w.store.growth()).await?;
         let growth: Vec<Growth> = growth.into_iter().filter(|g| g.job == job && g.contiguous > 0).collect();
-        let promises = !self.does(Deviation::PublisherFailsWithoutLock);
-        let longest = growth.iter().map(|g| g.contiguous).filter(|_| promises).max().unwrap_or(0);
+        let longest = growth.iter().map(|g| g.contiguous).max().unwrap_or(0);
         let lock = guard.lock.clone();
         let promise = self.client.call(Server::Store, "promise", move |w| w.store.promise(&lock, longest));
         promise.await?.map_err(|_| Later)?;

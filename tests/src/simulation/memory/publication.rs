@@ -200,9 +200,6 @@ impl Memory {
 
     /// A publisher found that the job cannot be published; `false` when it was cancelled in between.
     pub(crate) fn fail_publication(&mut self, lock: &PublicationLock, code: FailureCode) -> Result<bool, LockLost> {
-        if self.does(Deviation::PublisherFailsWithoutLock) {
-            return Ok(self.fail(lock.job, code));
-        }
         let job = self.held(lock)?;
         if let Some(publication) = &mut job.publication {
             publication.lock = None;

@@ -121,9 +121,6 @@ impl Memory {
     }
 
     pub(crate) fn fail_given_up(&mut self, gone: &GivenUp) -> bool {
-        if self.does(Deviation::FailIgnoresAttempt) {
-            return self.fail(gone.job, gone.code);
-        }
         self.is_given_up(gone) && self.fail(gone.job, gone.code)
     }
 

@@ -69,11 +69,10 @@ impl Memory {
     }
 
     pub(crate) fn removed_jobs(&self, no_writer: Ms) -> Vec<RemovedJob> {
-        let once = self.does(Deviation::RemovedJobsAreSweptOnce);
         let of = |(job, (organisation, at)): (&Uuid, &(Uuid, Ms))| RemovedJob {
             organisation: *organisation,
             job: *job,
-            is_settled: *at < self.now - no_writer || once,
+            is_settled: *at < self.now - no_writer,
         };
         self.removed.iter().map(of).collect()
     }
