@@ -4,9 +4,9 @@
 #
 #   docker build -f docker/dispatcher.Dockerfile -t touchline/dispatcher .
 #
-# Digests for production as in worker.Dockerfile.
-ARG DEBIAN=debian:trixie-slim
-ARG RUST=rust:1.95-slim-trixie
+# Digests as in worker.Dockerfile.
+ARG DEBIAN=debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f
+ARG RUST=rust:1.95-slim-trixie@sha256:e14e87345b4d5964ddcc3491d27ee046a0f23820f340c3c1e24da6880141f7c0
 
 FROM ${RUST} AS build
 # hadolint ignore=DL3008

@@ -5,10 +5,10 @@
 #
 #   docker build -f docker/worker.Dockerfile -t touchline/worker .
 #
-# Base images are named by tag here; a build for production gives digests, which `docker buildx imagetools inspect TAG`
-# prints: --build-arg DEBIAN=debian:trixie-slim@sha256:… --build-arg RUST=rust:1.95-slim-trixie@sha256:…
-ARG DEBIAN=debian:trixie-slim
-ARG RUST=rust:1.95-slim-trixie
+# Base images are named by digest (of all architectures), so that a tag that moves changes nothing here unseen. Whoever wants
+# a newer one asks `docker buildx imagetools inspect debian:trixie-slim` and writes it down, here and in the other file.
+ARG DEBIAN=debian:trixie-slim@sha256:a29215f6a35e51e22adffa17f89e9d2ef06214e64a2bad10d765c46aea49f11f
+ARG RUST=rust:1.95-slim-trixie@sha256:e14e87345b4d5964ddcc3491d27ee046a0f23820f340c3c1e24da6880141f7c0
 
 # FFmpeg: a release, by the signature of its makers.
 FROM ${DEBIAN} AS ffmpeg

@@ -115,6 +115,18 @@ class Builds(unittest.TestCase):
         for path in ("docs/API.md", "target/release/worker", ".git/HEAD", "demo/sample.mp4", "README.md"):
             self.assertFalse(in_context(ROOT / path), path)
 
+    def test_images_of_others_are_named_by_digest_and_everywhere_by_the_same(self) -> None:
+        services = yaml.safe_load((ROOT / "docker/compose.yaml").read_text())["services"]
+        named = {service["image"] for service in services.values() if not service["image"].startswith("touchline/")}
+        for file in DOCKERFILES:
+            bases = dict(rest.split("=", 1) for word, rest in instructions(file) if word == "ARG" and ":" in rest)
+            named |= set(bases.values())
+            for rest in (rest for word, rest in instructions(file) if word == "FROM"):
+                self.assertIn(rest.split(" AS ")[0].strip("${}"), bases, file.name)
+        for image in named:
+            self.assertRegex(image, r"^[a-z/]+:[\w.-]+@sha256:[0-9a-f]{64}$")
+        self.assertEqual(len({image.split(":")[0] for image in named}), len(named), "two digests of one image")
+
     def test_images_run_as_nobody_in_particular(self) -> None:
         self.assertEqual(len(DOCKERFILES), 2)
         for file in DOCKERFILES:
