@@ -215,14 +215,11 @@ impl Fleet {
     /// The database refuses.
     pub async fn submit_for(&self, organisation: Uuid, source: &str, ladder: &Ladder) -> Uuid {
         let job = NewJob {
-            organisation,
-            title: "story".to_owned(),
             source: source.to_owned(),
             ladder: ladder.clone(),
-            upload: None,
             encoder: "x264".to_owned(),
             home_region: self.config.home_region(source).to_owned(),
-            ready_by: None,
+            ..new_job(organisation)
         };
         self.store.submit(&job).await.expect("a job")
     }
@@ -267,6 +264,21 @@ impl Fleet {
             text.push_str(&format!("--- {}\n{}\n", path.display(), end.join("\n")));
         }
         text
+    }
+}
+
+/// A job as stories hand it in that encode nothing: of a source that is not there, in the one region of a local fleet.
+#[must_use]
+pub fn new_job(organisation: Uuid) -> NewJob {
+    NewJob {
+        organisation,
+        title: "story".to_owned(),
+        source: "/none".to_owned(),
+        ladder: small_ladder(),
+        upload: None,
+        encoder: "auto".to_owned(),
+        home_region: "local".to_owned(),
+        ready_by: None,
     }
 }
 

@@ -15,7 +15,7 @@ use fleet::queue::EventQueue;
 use fleet::store::jobs::NewJob;
 use fleet::store::workers::{NewWorker, WorkerBeat};
 use fleet::store::{Store, StoreOptions};
-use stories::fleet_processes::small_ladder;
+use stories::fleet_processes::new_job;
 use stories::moto::{ACCOUNT, Moto};
 use stories::services::Postgres;
 use uuid::Uuid;
@@ -141,14 +141,10 @@ impl Deployed {
     async fn submit(&self) -> Uuid {
         let organisation = self.store.ensure_organisation("club", 1).await.unwrap();
         let job = NewJob {
-            organisation,
             title: "match".to_owned(),
             source: "s3://matches/final.mp4".to_owned(),
-            ladder: small_ladder(),
-            upload: None,
-            encoder: "auto".to_owned(),
             home_region: REGION.to_owned(),
-            ready_by: None,
+            ..new_job(organisation)
         };
         self.store.submit(&job).await.unwrap()
     }

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 
 use capacity::moment::Moment;
 use capacity::release_order::{ActiveJob, WaitingChunk, order};
-use fleet::store::jobs::NewJob;
 use fleet::store::rescue::Patience;
 use fleet::store::{Store, StoreOptions};
-use stories::fleet_processes::small_ladder;
+use stories::fleet_processes::new_job;
 use stories::services::Postgres;
 
 /// 2026-06-01, milliseconds.
@@ -41,16 +40,7 @@ async fn fill(store: &Store, random: &mut fastrand::Rng) -> (Vec<ActiveJob>, BTr
     for n in 0..random.i64(1..30) {
         let weight = random.u32(1..4);
         let organisation = store.ensure_organisation(&format!("club {weight}"), weight.cast_signed()).await.unwrap();
-        let job = NewJob {
-            organisation,
-            title: "story".to_owned(),
-            source: "/none".to_owned(),
-            ladder: small_ladder(),
-            upload: None,
-            encoder: "auto".to_owned(),
-            home_region: "local".to_owned(),
-            ready_by: None,
-        };
+        let job = new_job(organisation);
         let id = store.submit(&job).await.unwrap();
         // The first organisation's cap holds some jobs back, the second one's all, the third has none.
         let admitted = random.bool();

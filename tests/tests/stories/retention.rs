@@ -7,9 +7,8 @@ use bytes::Bytes;
 use dispatcher::sweep::{Retention, sweep_once};
 use fleet::keys;
 use fleet::objects::{FolderStore, ObjectStore, PutCondition, meta_for};
-use fleet::store::jobs::NewJob;
 use fleet::store::{Store, StoreOptions};
-use stories::fleet_processes::small_ladder;
+use stories::fleet_processes::new_job;
 use stories::services::Postgres;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -27,16 +26,7 @@ async fn cancelled() -> Cancelled {
     let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
     store.migrate().await.unwrap();
     let organisation = store.ensure_organisation("a", 1).await.unwrap();
-    let new = NewJob {
-        organisation,
-        title: String::new(),
-        source: "/none".to_owned(),
-        ladder: small_ladder(),
-        upload: None,
-        encoder: "auto".to_owned(),
-        home_region: "local".to_owned(),
-        ready_by: None,
-    };
+    let new = new_job(organisation);
     let job = store.submit(&new).await.unwrap();
     assert!(store.cancel(job).await.unwrap());
     let dir = TempDir::new().unwrap();

@@ -5,12 +5,11 @@ use std::time::Duration;
 use fleet::config::Timing;
 use fleet::queue::Message;
 use fleet::state::JobState;
-use fleet::store::jobs::NewJob;
 use fleet::store::rescue::Patience;
 use fleet::store::work::{AttemptId, Beat, Claimed, Ending, Kept};
 use fleet::store::{Store, StoreOptions};
 use sqlx::Row;
-use stories::fleet_processes::small_ladder;
+use stories::fleet_processes::new_job;
 use stories::services::Postgres;
 use uuid::Uuid;
 
@@ -23,16 +22,7 @@ async fn store() -> Store {
 }
 
 async fn job(store: &Store, organisation: Uuid) -> Uuid {
-    let job = NewJob {
-        organisation,
-        title: "story".to_owned(),
-        source: "/none".to_owned(),
-        ladder: small_ladder(),
-        upload: None,
-        encoder: "auto".to_owned(),
-        home_region: "local".to_owned(),
-        ready_by: None,
-    };
+    let job = new_job(organisation);
     store.submit(&job).await.unwrap()
 }
 

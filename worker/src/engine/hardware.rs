@@ -12,13 +12,12 @@ use media::graph::Graph;
 use media::{Frame, Packet, Rational, Received};
 
 use super::EngineError;
+use super::golden::{self, SIZE};
 use crate::encoder::{self, Backend};
 use crate::facts::Turn;
 use crate::filters::{self, InputPicture, Wanted};
 use crate::protocol::Hardware;
 
-/// Size of the frames; small, but not below what NVDEC and NVENC take.
-const SIZE: (u32, u32) = (640, 360);
 /// Frames of each try: enough for what keeps some of them back.
 const FRAMES: i64 = 5;
 /// Times count in milliseconds where only their order matters.
@@ -66,7 +65,7 @@ fn encode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
     let rung = Rung { height: SIZE.1, codec, quality: 23.0, max_kbps: 1000, buffer_seconds: 1.0 };
     let rate = FrameRate::new(25, 1).ok_or_else(|| EngineError::internal("no such rate"))?;
     let options = encoder::settings(Backend::Nvenc, Effort::Balanced, &rung, rate, 50).options;
-    let settings = VideoSettings { options, ..settings(name, "p5") };
+    let settings = VideoSettings { options, ..golden::settings(name, "p5") };
     let mut encoder = Encoder::video(&settings, upload.gpu_frames(0).as_ref()).map_err(internal)?;
     let packets = encode(&mut encoder, &uploaded)?;
     if packets.is_empty() { Err(EngineError::internal("no packet came out")) } else { Ok(()) }
@@ -74,20 +73,16 @@ fn encode_some(name: &str, device: &CudaDevice) -> Result<(), EngineError> {
 
 /// Decodes pictures on the GPU, and takes one to memory.
 fn decode_some(device: &CudaDevice) -> Result<Vec<Frame>, EngineError> {
-    let mut encoder = Encoder::video(&settings("libx264", "ultrafast"), None).map_err(internal)?;
+    let mut encoder = Encoder::video(&golden::settings("libx264", "ultrafast"), None).map_err(internal)?;
     let parameters = StreamParameters::of_encoder(&encoder).map_err(internal)?;
     let packets = encode(&mut encoder, &pictures()?)?;
     let mut decoder = Decoder::open(&parameters, 1, Some(device)).map_err(internal)?;
     let mut decoded = Vec::new();
     for packet in packets.iter().map(Some).chain([None]) {
-        match packet {
-            Some(packet) => decoder.send(packet),
-            None => decoder.send_end(),
-        }
-        .map_err(internal)?;
-        while let Received::Item(frame) = decoder.receive().map_err(internal)? {
-            decoded.push(frame);
-        }
+        golden::decode(&mut decoder, packet, &mut |frame| {
+            decoded.push(frame.share().map_err(internal)?);
+            Ok(())
+        })?;
     }
     match decoded.first() {
         Some(first) if first.is_on_gpu() => first.download().map_err(internal)?,
@@ -118,33 +113,14 @@ fn scale(pictures: &[Frame]) -> Result<(), EngineError> {
     if is_scaled { Ok(()) } else { Err(EngineError::internal("scale_cuda made something else")) }
 }
 
-fn settings(encoder: &str, preset: &str) -> VideoSettings {
-    VideoSettings {
-        encoder: encoder.to_owned(),
-        width: SIZE.0.cast_signed(),
-        height: SIZE.1.cast_signed(),
-        rate: Rational::new(25, 1),
-        pixel_format: "yuv420p".to_owned(),
-        bit_rate: 500_000,
-        max_rate: 1_000_000,
-        buffer_bits: 1_000_000,
-        gop: 50,
-        colour: [1, 1, 1, 1],
-        options: vec![("preset".to_owned(), preset.to_owned())],
-    }
-}
-
 fn pictures() -> Result<Vec<Frame>, EngineError> {
-    let (width, height) = SIZE;
-    let mut film = Graph::generate(&format!("testsrc2=s={width}x{height}:r=25,format=yuv420p")).map_err(internal)?;
-    let mut frame = |number| match film.pull(0).map_err(internal)? {
-        Received::Item(mut frame) => {
-            frame.set_pts(number);
-            Ok(frame)
-        }
-        Received::NeedInput | Received::End => Err(EngineError::internal("the film has no frames")),
+    let mut film = golden::film()?;
+    let numbered = |number| {
+        let mut frame = golden::next(&mut film)?;
+        frame.set_pts(number);
+        Ok(frame)
     };
-    (0..FRAMES).map(&mut frame).collect()
+    (0..FRAMES).map(numbered).collect()
 }
 
 fn graph(like: &Frame, text: &str, outputs: usize, device: Option<&CudaDevice>) -> Result<Graph, EngineError> {

@@ -15,7 +15,7 @@ use fleet::store::work::{AttemptId, Beat, Claimed, Completion, Ending, NewFile, 
 use uuid::Uuid;
 
 use super::Both;
-use crate::fleet_processes::small_ladder;
+use crate::fleet_processes::new_job;
 use crate::simulation::film::{Film, init_facts};
 use crate::simulation::memory::{self, Segment};
 
@@ -87,16 +87,7 @@ impl Both {
         }
         let organisation = self.organisations[self.random.usize(0..2)];
         let home = self.random.u32(0..2).to_string();
-        let new = NewJob {
-            organisation,
-            title: String::new(),
-            source: "/none".to_owned(),
-            ladder: small_ladder(),
-            upload: None,
-            encoder: "auto".to_owned(),
-            home_region: home.clone(),
-            ready_by: None,
-        };
+        let new = NewJob { home_region: home.clone(), ..new_job(organisation) };
         let id = self.sql.submit(&new).await.map_err(|e| e.to_string())?;
         self.memory.submit(id, organisation, &home, false);
         Ok(format!("  submit {id}"))
