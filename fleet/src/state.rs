@@ -148,6 +148,7 @@ impl JobState {
     ///
     /// # Errors
     /// The event does not happen in this state.
+    #[inline]
     pub const fn after(self, event: JobEvent) -> Result<Self, Illegal> {
         use JobEvent as E;
         Ok(match (self, event) {
@@ -176,6 +177,7 @@ impl ChunkState {
     ///
     /// # Errors
     /// The event does not happen in this state.
+    #[inline]
     pub const fn after(self, event: ChunkEvent) -> Result<Self, Illegal> {
         use ChunkEvent as E;
         Ok(match (self, event) {

@@ -28,8 +28,9 @@ impl Ledger {
     /// The ledger of a view: every instance that is there or was asked for is charged, whatever it does.
     #[must_use]
     pub fn of(view: &FleetView) -> Self {
-        let mut ledger = Self::default();
-        let mut quotas = Vec::new();
+        let count = view.regions.iter().map(|region| region.quotas.len()).sum();
+        let mut ledger = Self { accounts: Vec::with_capacity(count), entries: Vec::with_capacity(view.pools.len()) };
+        let mut quotas = Vec::with_capacity(count);
         for region in &view.regions {
             for quota in &region.quotas {
                 quotas.push((&region.name, quota));

@@ -32,17 +32,25 @@ struct Region {
     waiting: usize,
 }
 
-/// Where an organisation stands among those of a region: the bits of its share (of positive numbers they are in the order of
-/// the numbers), then the deadline of its next chunk. Equal ranks are told apart by their keys.
-type Rank = (u64, Moment);
+/// Where an organisation stands among those of a region, as one number that compares in a single step: the bits of its share
+/// (of positive numbers they are in the order of the numbers), then the deadline of its next chunk. Equal ranks are told
+/// apart by their keys.
+type Rank = u128;
 
-/// The rank of an organisation without a chunk that waits.
-const LAST: Rank = (u64::MAX, Moment::NEVER);
+/// The rank of an organisation without a chunk that waits: that of no share, which is a number.
+const LAST: Rank = Rank::MAX;
+
+/// The bits of a share go before those of a deadline, which may be negative.
+fn rank(share: u64, deadline: Moment) -> Rank {
+    (Rank::from(share) << 64) | Rank::from(deadline.0.cast_unsigned() ^ (1 << 63))
+}
 
 #[derive(Debug)]
 struct Organisation {
     weight: u32,
     busy: u64,
+    /// The bits of what it would have at work with its next chunk, relative to its weight.
+    share: u64,
 }
 
 /// Chunks of an organisation that wait in a region.
@@ -82,7 +90,8 @@ impl ReleaseQueue {
 
     /// Adds an organisation; gives its number.
     pub fn add_organisation(&mut self, weight: u32) -> usize {
-        self.organisations.push(Organisation { weight: weight.max(1), busy: 0 });
+        let weight = weight.max(1);
+        self.organisations.push(Organisation { weight, busy: 0, share: share(0, 1, weight).to_bits() });
         for region in &mut self.regions {
             region.lanes.push(Lane::default());
             region.ranks.push(LAST);
@@ -148,12 +157,13 @@ impl ReleaseQueue {
 
     /// Takes the next chunk of a region; it counts as at work until [`ReleaseQueue::done`].
     pub fn pop(&mut self, region: usize) -> Option<(Place, i32)> {
-        let organisation = self.regions[region].first()?;
-        let taken = self.regions[region].lanes[organisation].take(&mut self.jobs)?;
-        self.regions[region].waiting -= 1;
+        let here = &mut self.regions[region];
+        let organisation = here.first()?;
+        let taken = here.lanes[organisation].take(&mut self.jobs)?;
+        here.waiting -= 1;
         self.organisations[organisation].busy += 1;
-        self.settle(region, organisation);
         self.note_share(organisation);
+        self.settle(region, organisation);
         Some(taken)
     }
 
@@ -167,19 +177,21 @@ impl ReleaseQueue {
 
     /// An organisation has more or less at work than before.
     fn note_share(&mut self, organisation: usize) {
-        let share = self.organisations[organisation].share();
+        let of = &mut self.organisations[organisation];
+        of.share = share(of.busy, 1, of.weight).to_bits();
+        let share = Rank::from(of.share) << 64;
         for rank in self.regions.iter_mut().map(|region| &mut region.ranks[organisation]) {
             if *rank != LAST {
-                rank.0 = share;
+                *rank = share | (*rank & Rank::from(u64::MAX));
             }
         }
     }
 
     /// Looks what is next in a lane that was changed.
     fn settle(&mut self, region: usize, organisation: usize) {
-        let (share, region) = (self.organisations[organisation].share(), &mut self.regions[region]);
+        let (share, region) = (self.organisations[organisation].share, &mut self.regions[region]);
         let next = region.lanes[organisation].settle(&self.jobs);
-        region.ranks[organisation] = next.map_or(LAST, |key| (share, key.0));
+        region.ranks[organisation] = next.map_or(LAST, |key| rank(share, key.0));
     }
 
     /// Chunks that wait in a region.
@@ -193,13 +205,6 @@ fn head(job: &Job, place: Place) -> Option<Reverse<Entry>> {
     let (position, chunk) = *job.waiting.front()?;
     let key = (job.ready_by, false, position, job.created, job.id, chunk);
     Some(Reverse(Entry { key, place, generation: job.generation }))
-}
-
-impl Organisation {
-    /// The bits of what it would have at work with its next chunk, relative to its weight.
-    fn share(&self) -> u64 {
-        share(self.busy, 1, self.weight).to_bits()
-    }
 }
 
 impl Region {

@@ -84,8 +84,11 @@ struct Simulation<'a> {
     jobs: Vec<Option<Box<Job>>>,
     /// Arrival of each place of the release queue.
     arrival_of: Vec<u32>,
-    /// Arrival of each entry of the view's work, and of its coming work.
-    work_jobs: Vec<u32>,
+    /// Arrival of each entry of the view's work; none of what is done.
+    work_jobs: Vec<Option<u32>>,
+    /// Entries of the view's work that are done.
+    forgotten: usize,
+    /// Arrival of each entry of the view's coming work.
     coming_jobs: Vec<u32>,
     next_arrival: usize,
     uploads: Vec<(Moment, u32)>,
@@ -148,6 +151,7 @@ impl<'a> Simulation<'a> {
             jobs: scenario.arrivals.jobs.iter().map(|_| None).collect(),
             arrival_of: Vec::new(),
             work_jobs: Vec::new(),
+            forgotten: 0,
             coming_jobs: Vec::new(),
             next_arrival: 0,
             uploads,
@@ -184,7 +188,7 @@ impl<'a> Simulation<'a> {
     }
 
     /// When the next thing happens.
-    fn next_at(&self) -> Option<Moment> {
+    fn next_at(&mut self) -> Option<Moment> {
         let arrival = self.scenario.arrivals.jobs.get(self.next_arrival).map(|a| a.at);
         let upload = self.uploads.last().map(|(at, _)| *at);
         [arrival, upload, self.events.next_at()].into_iter().flatten().min()

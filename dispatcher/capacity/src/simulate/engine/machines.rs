@@ -27,7 +27,7 @@ pub(super) struct Machine {
     turns: u32,
     /// Whether it is in the list of those with free slots.
     listed: bool,
-    /// What its slots did, in order; a job is in it as often as its chunks were.
+    /// What its slots did, in order; a job is in it as often as the machine came back to it.
     uses: Vec<SlotUse>,
 }
 
@@ -71,7 +71,13 @@ impl Machine {
 
     /// Notes time of a slot for a job.
     pub(super) fn note_use(&mut self, job: u32, useful_ms: u64, wasted_ms: u64) {
-        self.uses.push(SlotUse { job, useful_ms, wasted_ms });
+        match self.uses.last_mut() {
+            Some(last) if last.job == job => {
+                last.useful_ms += useful_ms;
+                last.wasted_ms += wasted_ms;
+            }
+            _ => self.uses.push(SlotUse { job, useful_ms, wasted_ms }),
+        }
     }
 }
 
