@@ -7,6 +7,7 @@ pub mod cut;
 pub mod decide_bench;
 pub mod fleet_bench;
 pub mod fleet_processes;
+pub mod gate;
 pub mod interface;
 pub mod local_fleet;
 pub mod measure;

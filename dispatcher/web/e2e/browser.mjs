@@ -4,6 +4,7 @@ import { mkdtempSync, mkdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { Gate } from './gate.mjs';
 import { Link } from './link.mjs';
 
 const ARGS = [
@@ -30,7 +31,13 @@ export function settings() {
   };
   const shots = need('TOUCHLINE_SHOTS');
   mkdirSync(shots, { recursive: true });
-  return { server: need('TOUCHLINE_URL'), key: need('TOUCHLINE_KEY'), video: need('TOUCHLINE_VIDEO'), shots };
+  return {
+    server: need('TOUCHLINE_URL'),
+    key: need('TOUCHLINE_KEY'),
+    video: need('TOUCHLINE_VIDEO'),
+    gate: new Gate(need('TOUCHLINE_GATE')),
+    shots,
+  };
 }
 
 export class Browser {

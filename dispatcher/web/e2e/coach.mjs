@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { Browser, DESK, check, settings, tell } from './browser.mjs';
-import { api, plays, resumeAfterReload, signIn, uploadThroughACut, uploaded } from './steps.mjs';
+import { api, isWatchable, plays, resumeAfterReload, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -30,6 +30,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await page.locator('.upload').getByRole('link', { name: 'Open' }).click();
   await page.waitForURL(/\/jobs\//);
   const id = new URL(page.url()).pathname.split('/')[2];
+  await given.gate.stepUntil('there is something to watch', () => isWatchable(page, id));
   await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).click();
   facts.played_to_s = await plays(page, VIDEO, 1);
@@ -39,6 +40,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await shot('4-watching-while-it-encodes');
   await accessible('watch, growing');
   await askForLater(page, facts);
+  given.gate.open();
 
   await follow(page, facts, id);
   await shot('5-complete');

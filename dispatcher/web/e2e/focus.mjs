@@ -4,7 +4,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { DESK, check, settings, tell } from './browser.mjs';
-import { api, plays, signIn, submit } from './steps.mjs';
+import { api, isWatchable, plays, signIn, submit } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video';
@@ -24,6 +24,7 @@ await tell('focus', DESK, async (browser, facts) => {
 
   await signIn(browser, given.key);
   const job = await submit(page, { source: given.video, title: 'Cup final', ladder: 'sports', encoder: 'x264' });
+  await given.gate.stepUntil('there is something to watch', () => isWatchable(page, job));
   await page.goto(`${browser.link.url}/jobs/${job}`);
   await page.locator(VIDEO).waitFor({ timeout: 120_000 });
   await page.getByRole('button', { name: 'Play (K)' }).click();
@@ -36,6 +37,8 @@ await tell('focus', DESK, async (browser, facts) => {
   await page.locator('.wanted').waitFor();
   await shot('2-asked');
   facts.axe_rules_passed = await checkAccessibility(page, 'a later minute is asked for');
+  const plays_from = (at) => async () => (await api(page, `/v1/jobs/${job}/playback?from_s=${at}`)).starts_at_ms > 0;
+  await given.gate.stepUntil('the later minute is there', plays_from(later));
   await page.locator('.part').waitFor({ timeout: 180_000 });
   facts.later_s = Math.round(later);
   await plays(page, VIDEO, 2);
@@ -63,8 +66,9 @@ await tell('focus', DESK, async (browser, facts) => {
   await page.getByRole('button', { name: 'Back to the beginning' }).click();
   await plays(page, VIDEO, 1);
 
-  await pointAt(0.5, page.mouse.click);
+  const middle = await pointAt(0.5, page.mouse.click);
   await page.getByRole('button', { name: 'Stay here' }).click();
+  await given.gate.stepUntil('the middle is there', plays_from(middle));
   await page.waitForFunction(
     (share) =>
       [...document.querySelectorAll('.timeline-watchable')].some((s) => Math.abs(parseFloat(s.style.left) - share) < 2),
@@ -83,6 +87,7 @@ await tell('focus', DESK, async (browser, facts) => {
   await plays(page, VIDEO, 1);
   await page.keyboard.press('k');
   const before = await place();
+  given.gate.open();
   await page.locator('.state-line').waitFor({ state: 'detached', timeout: 600_000 });
   await page.waitForFunction((css) => (document.querySelector(css)?.readyState ?? 0) >= 2, VIDEO);
   check(Math.abs((await place()) - before) <= 1, `the place was lost: ${before} s, then ${await place()} s`);

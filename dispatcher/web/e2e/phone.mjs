@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { PHONE, check, settings, tell } from './browser.mjs';
-import { plays, signIn, uploadThroughACut, uploaded } from './steps.mjs';
+import { isWatchable, plays, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -25,10 +25,14 @@ await tell('phone', PHONE, async (browser, facts) => {
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => look('2-cut')));
   await uploaded(browser);
   await page.locator('.upload').getByRole('link', { name: 'Open' }).tap();
+  await page.waitForURL(/\/jobs\//);
+  const id = new URL(page.url()).pathname.split('/')[2];
+  await given.gate.stepUntil('there is something to watch', () => isWatchable(page, id));
   await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).tap();
   facts.played_to_s = await plays(page, VIDEO, 1);
   await look('3-watch');
+  given.gate.open();
 
   const line = await page.locator('.timeline').boundingBox();
   await page.touchscreen.tap(line.x + 3, line.y + line.height / 2);

@@ -78,6 +78,11 @@ export async function api(page, path) {
   }, path);
 }
 
+/** Whether a match can be watched from its beginning. */
+export async function isWatchable(page, id) {
+  return (await api(page, `/v1/jobs/${id}`)).watchable_ms > 0;
+}
+
 /** Waits until a video plays and has moved on by `seconds` of its own accord; fails on a media error. */
 export async function plays(page, selector, seconds, timeout = 180_000) {
   const run = { css: selector, seconds };

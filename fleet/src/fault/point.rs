@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::pin::Pin;
 
-use super::rules::{Action, Rules};
+use super::rules::{Action, Gate, Rules};
 use super::{Injected, Site};
 use crate::keys;
 
@@ -32,6 +32,13 @@ async fn pass<T, E: From<Injected>>(site: Site<'_>, call: Passing<'_, T, E>) -> 
             call.await
         }
         Action::Hang => pending().await,
+        Action::Hold(gate) => {
+            gate.arrive();
+            while !gate.is_open() {
+                tokio::time::sleep(Gate::LOOKS).await;
+            }
+            call.await
+        }
         // No destructor runs, as when the machine is gone.
         Action::Crash => std::process::abort(),
         Action::CrashAfter => {
@@ -60,6 +67,13 @@ pub fn blocking<T, E: From<Injected>>(name: &'static str, call: impl FnOnce() ->
         Action::Hang => loop {
             std::thread::park();
         },
+        Action::Hold(gate) => {
+            gate.arrive();
+            while !gate.is_open() {
+                std::thread::sleep(Gate::LOOKS);
+            }
+            call()
+        }
         Action::Crash => std::process::abort(),
         Action::CrashAfter => {
             drop(call());

@@ -4,7 +4,8 @@
 //!   time that a process passes it, `SITE@7/20000` so many of a million times, drawn by the number before the `/`: the nth
 //!   passing of a site has the same fate in every run with that number.
 //! - ACTION: `fail` (without effect), `lost` (it has its effect, the answer is an error), `slow:MS`, `hang` (for ever),
-//!   `crash` and `crash-after` (this process dies before the call, or after it had its effect).
+//!   `crash` and `crash-after` (this process dies before the call, or after it had its effect), `hold:FILE` (until the number
+//!   in the file is that of the passing or more; what waits writes its own into `FILE.waits`).
 //!
 //! With `TOUCHLINE_FAULTS_DIR` a rule strikes each site once, whichever process passes it first; `seen` in that folder has a
 //! file for each site that was passed, `struck` for each that was struck.
@@ -20,14 +21,40 @@ const RULES: &str = "TOUCHLINE_FAULTS";
 const DIR: &str = "TOUCHLINE_FAULTS_DIR";
 
 /// What takes the place of a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Fail,
     Lost,
     Slow(Duration),
     Hang,
+    Hold(Gate),
     Crash,
     CrashAfter,
+}
+
+/// A file that says how often a site may be passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Gate {
+    file: PathBuf,
+    passing: u64,
+}
+
+impl Gate {
+    /// How often one looks at the file.
+    pub(super) const LOOKS: Duration = Duration::from_millis(20);
+
+    /// Tells whoever opens it that somebody is here.
+    pub(super) fn arrive(&self) {
+        let mut waits = self.file.clone().into_os_string();
+        waits.push(".waits");
+        // Somebody who is not told waits for longer, which shows.
+        drop(std::fs::write(waits, self.passing.to_string()));
+    }
+
+    pub(super) fn is_open(&self) -> bool {
+        let number = std::fs::read_to_string(&self.file).ok().and_then(|text| text.trim().parse::<u64>().ok());
+        number.is_some_and(|number| number >= self.passing)
+    }
 }
 
 /// When a rule strikes a site.
@@ -93,7 +120,10 @@ impl Rules {
         if let Some(dir) = self.dir.as_deref().filter(|_| time == 1) {
             enter(&dir.join("seen"), &site);
         }
-        let action = self.rules.iter().find(|rule| rule.strikes(&site, time))?.action;
+        let mut action = self.rules.iter().find(|rule| rule.strikes(&site, time))?.action.clone();
+        if let Action::Hold(gate) = &mut action {
+            gate.passing = time;
+        }
         let is_first = self.dir.as_deref().is_none_or(|dir| enter(&dir.join("struck"), &site));
         is_first.then_some(action)
     }
@@ -122,6 +152,7 @@ impl Rule {
             ("lost", "") => Action::Lost,
             ("slow", ms) => Action::Slow(Duration::from_millis(ms.parse().map_err(|_| problem())?)),
             ("hang", "") => Action::Hang,
+            ("hold", file) if !file.is_empty() => Action::Hold(Gate { file: PathBuf::from(file), passing: 0 }),
             ("crash", "") => Action::Crash,
             ("crash-after", "") => Action::CrashAfter,
             _ => return Err(problem()),
@@ -192,8 +223,31 @@ mod tests {
     }
 
     #[test]
+    fn a_gate_lets_through_as_many_as_its_file_says() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("gate");
+        let rules = rules(&format!("worker engine.send=hold:{}", file.display()));
+        let arrive = || {
+            let Some(Action::Hold(gate)) = rules.pass("engine.send") else { panic!("it is held") };
+            gate.arrive();
+            gate
+        };
+        let first = arrive();
+        assert!(!first.is_open());
+        std::fs::write(&file, "1\n").unwrap();
+        assert!(first.is_open());
+        let second = arrive();
+        assert_eq!(
+            (second.is_open(), std::fs::read_to_string(dir.path().join("gate.waits")).unwrap()),
+            (false, "2".into())
+        );
+        std::fs::write(&file, "9").unwrap();
+        assert!(second.is_open());
+    }
+
+    #[test]
     fn what_is_no_rule_is_refused() {
-        for text in ["x", "x=explode", "x#y=fail", "x@1=fail", "x=slow", "x=fail:1"] {
+        for text in ["x", "x=explode", "x#y=fail", "x@1=fail", "x=slow", "x=fail:1", "x=hold"] {
             assert!(Rules::new(String::new(), text, None).is_err(), "{text}");
         }
     }

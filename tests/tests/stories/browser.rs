@@ -5,16 +5,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use serde_json::Value;
+use stories::gate::Gate;
 use stories::local_fleet::{Local, log_of};
 use stories::{ffmpeg, made_clip, shared_media, with_copied_sound};
 use tempfile::tempdir;
 use tokio::process::Command;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-
-/// Each command to an engine comes late, so that a film is still being made while somebody looks at it, however busy the
-/// machine that shows the pages is beside.
-const UNHURRIED: &str = "worker engine.send=slow:1500";
 
 /// A minute of video in several parts of an upload: camera footage when there is some.
 fn footage(dir: &Path) -> PathBuf {
@@ -33,12 +30,15 @@ async fn told(story: &str, video: impl FnOnce(&Path) -> PathBuf) -> Value {
     assert!(web.join("node_modules").is_dir(), "the driver is missing: run `./run test`, which installs it first");
     let dir = tempdir().unwrap();
     let video = video(dir.path());
-    let local = Local::start_with_faults(dir.path(), &["--slots", "1"], UNHURRIED);
+    // The film is made no further than the page has come.
+    let gate = Gate::shut(dir.path());
+    let local = Local::start_with_faults(dir.path(), &["--slots", "1"], &gate.rule());
     let output = Command::new("node")
         .arg(web.join(format!("e2e/{story}.mjs")))
         .env("TOUCHLINE_URL", format!("http://127.0.0.1:{}", local.port))
         .env("TOUCHLINE_KEY", std::fs::read_to_string(dir.path().join("fleet/key")).unwrap().trim())
         .env("TOUCHLINE_VIDEO", video)
+        .env("TOUCHLINE_GATE", gate.file())
         .env("TOUCHLINE_SHOTS", Path::new(ROOT).join("target/browser"))
         .stdin(Stdio::null())
         .kill_on_drop(true)

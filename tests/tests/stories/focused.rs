@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use fleet::hls::{MediaPlaylist, Playlist, PlaylistType, parse};
 use reqwest::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 use stories::client::Client;
+use stories::gate::Gate;
 use stories::local_fleet::{Local, log_of};
 use stories::{complaints, made_clip, with_copied_sound};
 use tempfile::tempdir;
@@ -40,27 +41,24 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
     const MINUTE: f64 = 500.0;
     let dir = tempdir().unwrap();
     let source = with_copied_sound(&made_clip(dir.path(), 600));
-    let local = Local::start(dir.path(), &["--slots", "1"]);
+    // Each chunk waits until what was to be seen before it has been seen.
+    let gate = Gate::shut(dir.path());
+    let local = Local::start_with_faults(dir.path(), &["--slots", "1"], &gate.rule());
     let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
     let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
     let body = json!({ "source": source, "title": "Final", "ladder": "sports", "encoder": "x264" });
     let (_, job) = client.post("/jobs", body).await;
     let job = format!("/jobs/{}", job["id"].as_str().unwrap());
-    let end = Instant::now() + Duration::from_secs(180);
-    let mut focused = false;
-    let first = loop {
-        if !focused {
-            // Before there is a plan nothing can be put first.
-            focused = client.post(&format!("{job}/focus"), json!({ "at_s": MINUTE })).await.0 == StatusCode::OK;
-        }
+    // Before there is a plan nothing can be put first.
+    let focus = async || client.post(&format!("{job}/focus"), json!({ "at_s": MINUTE })).await.0 == StatusCode::OK;
+    gate.step_until("a minute can be put first", focus).await;
+    let playback = async || {
         let (status, playback) = client.get(&format!("{job}/playback?from_s={MINUTE}")).await;
         assert_eq!((status, &playback["complete"]), (StatusCode::OK, &json!(false)), "{playback}");
-        if playback["starts_at_ms"].as_i64() > Some(0) {
-            break playback;
-        }
-        assert!(Instant::now() < end, "{playback}\n{}", log_of(dir.path()));
-        tokio::time::sleep(Duration::from_millis(50)).await;
+        playback
     };
+    gate.step_until("the minute is there", async || playback().await["starts_at_ms"].as_i64() > Some(0)).await;
+    let first = playback().await;
     let starts = first["starts_at_ms"].as_f64().unwrap() / 1000.0;
     // A clip can be made of it, and of nothing that is not there.
     let clip =
@@ -95,15 +93,16 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
     }
 
     // It only grows, and ends with the match: as soon as that is there, while what precedes it is still being made.
-    let done = |job: &Value| job["state"] == "succeeded" || job["state"] == "failed";
-    let mut ended_early = false;
-    while !done(&client.get(&job).await.1) {
+    let has_ended = async || media(&client, &url).await.iter().all(|(_, playlist)| playlist.ended);
+    gate.step_until("the match is there from that minute on", has_ended).await;
+    let (_, row) = client.get(&job).await;
+    assert_eq!(row["state"], "running", "the last minutes were there long before the match was: {row}");
+    gate.open();
+    let end = Instant::now() + Duration::from_secs(180);
+    while client.get(&job).await.1["state"] != "succeeded" {
         assert!(Instant::now() < end, "{}", log_of(dir.path()));
-        let is_ended = media(&client, &url).await.iter().all(|(_, playlist)| playlist.ended);
-        ended_early |= is_ended && !done(&client.get(&job).await.1);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    assert!(ended_early, "the last minutes were there long before the match was\n{}", log_of(dir.path()));
     let late = media(&client, &url).await;
     for ((name, before), (_, after)) in early.iter().zip(&late) {
         assert!(after.ended && names(after).starts_with(&names(before)), "{name}: {before:?} {after:?}");
