@@ -9,9 +9,9 @@ use stories::fleet_processes::{Fleet, Process, small_ladder};
 use stories::services::{Postgres, signal};
 use stories::{children, made_clip, promises};
 
-const HELP: &str = "chaos [--kills N] [--seed S] [--minutes M] [--workers W]
+const HELP: &str = "chaos [--kills N] [--seed S] [--workers W] [--clip SECONDS]
 
-Starts Postgres, two dispatchers and W workers (3) of this build, keeps jobs coming, and N times (200) kills (SIGKILL),
+Starts Postgres, two dispatchers and W workers (3) of this build, keeps jobs of clips of so many seconds (60) coming, and N times (200) kills (SIGKILL),
 stops for a while (SIGSTOP) or drains (SIGTERM) a process chosen by seed S: a worker, an engine, a dispatcher, now and
 then the database. Then it lets the fleet finish and checks the promises. Exit code 0: all are kept.";
 

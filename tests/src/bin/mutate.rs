@@ -1,9 +1,10 @@
 //! Changed bytes, at random, for everything that reads bytes from outside.
 //!
 //! `mutate parsers`: this project's own readers, in this process; a panic is a finding. `mutate media`: films through
-//! FFmpeg in a locked process each (`careless both guarded`); every way to end is counted, and an end by a signal is kept.
+//! FFmpeg in locked processes (`careless both guarded many`); every way to end is counted, and a film that ends the process
+//! is kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +19,10 @@ use stories::{cheap_ladder, made_clip, program, shared_media, transcode};
 const HELP: &str = "mutate parsers [--seconds S] [--seed N]     each reader for S seconds (10)
 mutate seeds DIR                               writes what both begin with (`./run fuzz` begins with it, too)
 mutate media [--count N] [--seed N] [--keep DIR]   N changed films (1000)";
+/// Films that a locked process looks at before another takes its place: it loads FFmpeg once for all of them.
+const BATCH: usize = 50;
+/// Seconds in which a process must be done with its films.
+const PATIENCE_S: &str = "60";
 /// Largest film that is changed, in bytes.
 const LARGEST: u64 = 400_000;
 /// Numbers that readers of lengths and counts trip over.
@@ -197,30 +202,58 @@ fn films(count: u64, random: &mut Rng, keep: Option<&Path>) -> usize {
     let mut films: Vec<Vec<u8>> = small.filter_map(|f| std::fs::read(f).ok()).collect();
     films.sort();
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let (file, mut ends) = (dir.path().join("film"), BTreeMap::<String, u64>::new());
-    let started = Instant::now();
-    for number in 0..count {
-        let mut bytes = films[random.usize(..films.len())].clone();
-        change(&mut bytes, &films[random.usize(..films.len())], random);
-        std::fs::write(&file, &bytes).expect("the temporary folder can be written");
-        let mut careless = Command::new("timeout");
-        careless.args(["-s", "KILL", "20"]).arg(program("careless")).args(["both", "guarded"]).arg(&file);
-        let end = careless.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().expect("timeout");
-        // `timeout` ends by the signal of what it watched.
-        let how = match (end.code(), end.signal()) {
-            (Some(0), _) => "opened and decoded".to_owned(),
-            (Some(2), _) => "refused".to_owned(),
-            (Some(code), _) => format!("exit {code}"),
-            (None, signal) => format!("signal {}", signal.unwrap_or_default()),
-        };
-        let is_finding = !matches!(end.code(), Some(0 | 2));
-        if let Some(keep) = keep.filter(|_| is_finding) {
-            let kept = keep.join(format!("{number}"));
-            std::fs::copy(&file, &kept).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));
+    let (file, mut ends) = (dir.path().join("films"), BTreeMap::<String, u64>::new());
+    let (started, mut shown, mut made, mut done) = (Instant::now(), Instant::now(), 0, 0);
+    let mut batch = VecDeque::new();
+    while done < count {
+        while batch.len() < BATCH && made < count {
+            let mut bytes = films[random.usize(..films.len())].clone();
+            change(&mut bytes, &films[random.usize(..films.len())], random);
+            batch.push_back(bytes);
+            made += 1;
         }
-        *ends.entry(how).or_default() += 1;
+        let ended = look_at(&file, &batch);
+        for how in &ended {
+            let bytes = batch.pop_front().unwrap_or_default();
+            if let Some(keep) = keep.filter(|_| !how.starts_with(['o', 'r'])) {
+                let kept = keep.join(format!("{done}"));
+                std::fs::write(&kept, bytes).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));
+            }
+            *ends.entry(how.clone()).or_default() += 1;
+            done += 1;
+        }
+        if shown.elapsed() > Duration::from_secs(10) {
+            shown = Instant::now();
+            eprintln!("{done} of {count}: {ends:?}");
+        }
     }
     println!("{count} changed films of {} in {:.0} s: {ends:?}", films.len(), started.elapsed().as_secs_f64());
     // An end by SIGSYS would be a hole in what engines may ask for; any other signal is a crash that the lock contained.
     usize::try_from(ends.get("signal 31").copied().unwrap_or(0)).unwrap_or(usize::MAX)
+}
+
+/// Gives films to a locked process; how each of them ended, up to the one that ended the process.
+fn look_at(file: &Path, films: &VecDeque<Vec<u8>>) -> Vec<String> {
+    let mut bytes = Vec::new();
+    for film in films {
+        bytes.extend_from_slice(&u32::try_from(film.len()).expect("a small film").to_le_bytes());
+        bytes.extend_from_slice(film);
+    }
+    std::fs::write(file, bytes).expect("the temporary folder can be written");
+    let mut careless = Command::new("timeout");
+    careless.args(["-s", "KILL", PATIENCE_S]).arg(program("careless")).args(["both", "guarded", "many"]).arg(file);
+    let output = careless.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("timeout");
+    let lines = String::from_utf8_lossy(&output.stdout);
+    let mut ended: Vec<String> = lines
+        .lines()
+        .map(|line| if line.starts_with("opened") { "opened and decoded".to_owned() } else { "refused".to_owned() })
+        .collect();
+    if ended.len() < films.len() {
+        // `timeout` ends by the signal of what it watched.
+        ended.push(match (output.status.code(), output.status.signal()) {
+            (Some(code), _) => format!("exit {code}"),
+            (None, signal) => format!("signal {}", signal.unwrap_or_default()),
+        });
+    }
+    ended
 }
