@@ -52,6 +52,10 @@ impl World {
 
     /// What is left that should not be.
     fn rest(&self) -> Option<String> {
+        // A wish to try again may have been on its way when all had ended.
+        if let Some((id, job)) = self.store.jobs.iter().find(|(_, job)| !job.state.is_final()) {
+            return Some(format!("job {id} had ended, and is {} for good", job.state));
+        }
         if let Some((id, _)) = self.store.outbox.iter().next() {
             return Some(format!("message {id} is still in the outbox"));
         }
