@@ -154,12 +154,14 @@ async fn every_call_fails_once_and_some_lose_their_answers_or_are_where_their_pr
     life.begin("fail", "*=fail");
     life.day().await;
     life.is_well().await;
-    let seen = life.points("seen");
+    // Webhooks are sent when the jobs have ended, and again after a while where a statement before it failed.
+    life.until("what every match passes is passed, and struck", LIMIT, async |life| {
+        let struck = life.points("struck");
+        MUST_BE_PASSED.iter().all(|point| struck.contains(*point)) && struck == life.points("seen")
+    })
+    .await;
+    let seen = life.points("struck");
     println!("{} points failed, {:.1} s", seen.len(), started.elapsed().as_secs_f64());
-    assert_eq!(seen, life.points("struck"), "each that is passed is struck");
-    for point in MUST_BE_PASSED {
-        assert!(seen.contains(*point), "{point} is passed by nobody: {seen:#?}");
-    }
     let all = std::env::var("TOUCHLINE_FAULT_POINTS").is_ok_and(|v| v == "all");
     let seed = std::env::var("TOUCHLINE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_121);
     for (part, strikes) in strikes(&seen, all, seed).into_iter().enumerate() {
