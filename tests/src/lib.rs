@@ -19,6 +19,7 @@ pub mod services;
 pub mod simulate_bench;
 pub mod simulation;
 pub mod worker_bench;
+pub mod zero_bench;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};

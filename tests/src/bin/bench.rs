@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use stories::measure::Measured;
 use stories::worker_bench::{Bench, film};
-use stories::{api_bench, decide_bench, fleet_bench, simulate_bench};
+use stories::{api_bench, decide_bench, fleet_bench, made_clip, simulate_bench, zero_bench};
 
 const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
@@ -19,6 +19,7 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
   memory    peak memory for a 60-minute against a 5-minute source
   control   claims, heartbeats and commits a second, with 1 000 to 100 000 chunks queued
   soon      first watchable moment of 1, 5 and 20 minutes, against encoding the first segment alone
+  zero      from handing in to the first claim in local mode, with no worker and with an idle one
   spread    a 90-minute match on 1 to 64 workers that pretend to encode, against the ideal
   api       1 000 listeners and 200 requests/s for --seconds, beside a job that is being encoded
   decide    one decision about 10 000 chunks and 50 pools, against 10 ms
@@ -26,9 +27,9 @@ const HELP: &str = "bench [--runs N] [--seconds S] [NAME…]
 
 The film is $TOUCHLINE_BENCH_CLIP (1080p), else bench/bbb_1080p24_30s.mp4 of the media set, else one that is drawn.";
 
-const NAMES: [&str; 13] = [
+const NAMES: [&str; 14] = [
     "pinned", "cores", "copy", "overhead", "bytes", "sandbox", "memory", "control", "soon", "spread", "api", "decide",
-    "simulate",
+    "simulate", "zero",
 ];
 
 fn main() -> ExitCode {
@@ -97,6 +98,7 @@ fn fleet_benchmarks(names: &mut Vec<String>, runs: u32, seconds: u32, goals: &mu
                 Some(clip) => runtime.block_on(fleet_bench::soon(&clip, runs)),
                 None => return true,
             },
+            "zero" => runtime.block_on(zero_bench::claims(dir.path(), &made_clip(dir.path(), 4), runs)),
             _ => return true,
         };
         goals.extend(measured);
