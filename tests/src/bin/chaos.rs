@@ -11,9 +11,10 @@ use stories::{children, made_clip, promises};
 
 const HELP: &str = "chaos [--kills N] [--seed S] [--workers W] [--clip SECONDS]
 
-Starts Postgres, two dispatchers and W workers (3) of this build, keeps jobs of clips of so many seconds (60) coming, and N times (200) kills (SIGKILL),
-stops for a while (SIGSTOP) or drains (SIGTERM) a process chosen by seed S: a worker, an engine, a dispatcher, now and
-then the database. Then it lets the fleet finish and checks the promises. Exit code 0: all are kept.";
+Starts Postgres, two dispatchers and W workers (3) of this build, keeps jobs of clips of so many seconds (60) coming, and
+N times (200) kills (SIGKILL), stops for a while (SIGSTOP) or drains (SIGTERM) a process chosen by seed S: a worker, an
+engine, a dispatcher, now and then the database. Then it lets the fleet finish and checks the promises. Exit code 0: all
+are kept.";
 
 /// What is asked for.
 struct Request {

@@ -21,6 +21,9 @@ mutate seeds DIR                               writes what both begin with (`./r
 mutate media [--count N] [--seed N] [--keep DIR]   N changed films (1000)";
 /// Films that a locked process looks at before another takes its place: it loads FFmpeg once for all of them.
 const BATCH: usize = 50;
+/// How a film ends that the lock has nothing to do with.
+const OPENED: &str = "opened and decoded";
+const REFUSED: &str = "refused";
 /// Seconds in which a process must be done with its films.
 const PATIENCE_S: &str = "60";
 /// Largest film that is changed, in bytes.
@@ -203,19 +206,18 @@ fn films(count: u64, random: &mut Rng, keep: Option<&Path>) -> usize {
     films.sort();
     let dir = tempfile::tempdir().expect("a temporary folder");
     let (file, mut ends) = (dir.path().join("films"), BTreeMap::<String, u64>::new());
-    let (started, mut shown, mut made, mut done) = (Instant::now(), Instant::now(), 0, 0);
-    let mut batch = VecDeque::new();
+    let (started, mut shown, mut done) = (Instant::now(), Instant::now(), 0);
+    let mut batch: VecDeque<Vec<u8>> = VecDeque::new();
     while done < count {
-        while batch.len() < BATCH && made < count {
+        while batch.len() < BATCH && done + (batch.len() as u64) < count {
             let mut bytes = films[random.usize(..films.len())].clone();
             change(&mut bytes, &films[random.usize(..films.len())], random);
             batch.push_back(bytes);
-            made += 1;
         }
         let ended = look_at(&file, &batch);
         for how in &ended {
             let bytes = batch.pop_front().unwrap_or_default();
-            if let Some(keep) = keep.filter(|_| !how.starts_with(['o', 'r'])) {
+            if let Some(keep) = keep.filter(|_| how != OPENED && how != REFUSED) {
                 let kept = keep.join(format!("{done}"));
                 std::fs::write(&kept, bytes).unwrap_or_else(|e| panic!("{}: {e}", kept.display()));
             }
@@ -244,10 +246,8 @@ fn look_at(file: &Path, films: &VecDeque<Vec<u8>>) -> Vec<String> {
     careless.args(["-s", "KILL", PATIENCE_S]).arg(program("careless")).args(["both", "guarded", "many"]).arg(file);
     let output = careless.stdin(Stdio::null()).stderr(Stdio::null()).output().expect("timeout");
     let lines = String::from_utf8_lossy(&output.stdout);
-    let mut ended: Vec<String> = lines
-        .lines()
-        .map(|line| if line.starts_with("opened") { "opened and decoded".to_owned() } else { "refused".to_owned() })
-        .collect();
+    let mut ended: Vec<String> =
+        lines.lines().map(|line| if line.starts_with("opened") { OPENED } else { REFUSED }.to_owned()).collect();
     if ended.len() < films.len() {
         // `timeout` ends by the signal of what it watched.
         ended.push(match (output.status.code(), output.status.signal()) {

@@ -155,12 +155,12 @@ async fn every_call_fails_once_and_some_lose_their_answers_or_are_where_their_pr
     life.day().await;
     life.is_well().await;
     // Webhooks are sent when the jobs have ended, and again after a while where a statement before it failed.
-    life.until("what every match passes is passed, and struck", LIMIT, async |life| {
-        let struck = life.points("struck");
-        MUST_BE_PASSED.iter().all(|point| struck.contains(*point)) && struck == life.points("seen")
-    })
-    .await;
-    let seen = life.points("struck");
+    for point in MUST_BE_PASSED {
+        life.until(&format!("{point} is passed by somebody"), LIMIT, async |life| life.points("seen").contains(*point))
+            .await;
+    }
+    life.until("each that is passed is struck", LIMIT, async |life| life.points("seen") == life.points("struck")).await;
+    let seen = life.points("seen");
     println!("{} points failed, {:.1} s", seen.len(), started.elapsed().as_secs_f64());
     let all = std::env::var("TOUCHLINE_FAULT_POINTS").is_ok_and(|v| v == "all");
     let seed = std::env::var("TOUCHLINE_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(20_261_121);

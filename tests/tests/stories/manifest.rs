@@ -32,7 +32,7 @@ fn every_file_of_the_media_set_gives_what_its_manifest_says() {
                     } else {
                         let out = dir.path().join(name.replace('/', "_"));
                         let run = transcode(&media.join(name), &out, &["--ladder", ladder.to_str().unwrap()]);
-                        let hangs_s = if is_long { 900 } else { 60 };
+                        let hangs_s = if is_long { 300 } else { 60 };
                         let verdict = match run.took.as_secs() {
                             seconds if seconds > hangs_s => Err(format!("took {seconds} s")),
                             _ => judge(&file["expected"], &run, &out),
