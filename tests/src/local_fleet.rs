@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::client::Client;
 use crate::program;
 use crate::services::{free_port, signal, tied};
 
@@ -52,6 +53,16 @@ impl Local {
             std::thread::sleep(Duration::from_millis(50));
         }
         local
+    }
+
+    /// A client with the key of the fleet's owner; `dir` as it was started with.
+    ///
+    /// # Panics
+    /// The fleet has written no key.
+    #[must_use]
+    pub fn owner(&self, dir: &Path) -> Client {
+        let key = std::fs::read_to_string(dir.join("fleet/key")).expect("the key of the owner");
+        Client::new(&format!("http://127.0.0.1:{}", self.port), &key)
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::client::Client;
 use crate::local_fleet::{Local, log_of};
-use crate::measure::{Measured, median};
+use crate::measure::median;
 
 /// How often one looks whether a job is claimed.
 const LOOKS: Duration = Duration::from_millis(2);
@@ -16,21 +16,19 @@ const LOOKS: Duration = Duration::from_millis(2);
 ///
 /// # Panics
 /// The fleet does not start, or a job does not end.
-pub async fn claims(dir: &Path, clip: &Path, runs: u32) -> Vec<Measured> {
+pub async fn claims(dir: &Path, clip: &Path, runs: u32) {
     println!("\nzero: seconds from handing in to the first claim in local mode, median of {runs}");
     let (mut from_zero, mut warm) = (Vec::new(), Vec::new());
     for run in 0..runs {
         let dir = dir.join(format!("zero-{run}"));
         std::fs::create_dir_all(&dir).expect("the temporary folder can be written");
         let local = Local::start(&dir, &[]);
-        let key = std::fs::read_to_string(dir.join("fleet/key")).expect("a key");
-        let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
+        let client = local.owner(&dir);
         from_zero.push(claim(&client, clip, &dir).await);
         warm.push(claim(&client, clip, &dir).await);
     }
     println!("  no worker: {:.3} s", median(from_zero));
     println!("  a worker that has nothing to do: {:.3} s", median(warm));
-    Vec::new()
 }
 
 /// Hands a job in, waits until its plan is claimed, and then until it has ended.
@@ -40,16 +38,16 @@ async fn claim(client: &Client, clip: &Path, dir: &Path) -> f64 {
     let (status, job) = client.post("/jobs", body).await;
     assert!(status.is_success(), "{job}");
     let address = format!("/jobs/{}", job["id"].as_str().expect("an id"));
-    let is = async |states: &[&str]| {
+    let is = async |state: &str| {
         let (_, job) = client.get(&address).await;
         assert!(started.elapsed() < Duration::from_secs(120), "{job}\n{}", log_of(dir));
-        states.iter().any(|state| job["state"] == *state)
+        job["state"] == state
     };
-    while is(&["queued"]).await {
+    while is("queued").await {
         tokio::time::sleep(LOOKS).await;
     }
     let took = started.elapsed().as_secs_f64();
-    while !is(&["succeeded"]).await {
+    while !is("succeeded").await {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     took

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { Browser, DESK, check, settings, tell } from './browser.mjs';
-import { api, isWatchable, plays, resumeAfterReload, signIn, uploadThroughACut, uploaded } from './steps.mjs';
+import { api, isWatchable, matchOf, plays, resumeAfterReload, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -28,8 +28,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await accessible('matches');
 
   await page.locator('.upload').getByRole('link', { name: 'Open' }).click();
-  await page.waitForURL(/\/jobs\//);
-  const id = new URL(page.url()).pathname.split('/')[2];
+  const id = await matchOf(page);
   await given.gate.stepUntil('there is something to watch', () => isWatchable(page, id));
   await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).click();

@@ -3,7 +3,7 @@
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
 import { PHONE, check, settings, tell } from './browser.mjs';
-import { isWatchable, plays, signIn, uploadThroughACut, uploaded } from './steps.mjs';
+import { isWatchable, matchOf, plays, signIn, uploadThroughACut, uploaded } from './steps.mjs';
 
 const given = settings();
 const VIDEO = '.watch-main video, .shared video';
@@ -25,8 +25,7 @@ await tell('phone', PHONE, async (browser, facts) => {
   Object.assign(facts, await uploadThroughACut(browser, given.video, () => look('2-cut')));
   await uploaded(browser);
   await page.locator('.upload').getByRole('link', { name: 'Open' }).tap();
-  await page.waitForURL(/\/jobs\//);
-  const id = new URL(page.url()).pathname.split('/')[2];
+  const id = await matchOf(page);
   await given.gate.stepUntil('there is something to watch', () => isWatchable(page, id));
   await page.locator(VIDEO).waitFor({ timeout: 300_000 });
   await page.getByRole('button', { name: 'Play (K)' }).tap();

@@ -78,6 +78,12 @@ export async function api(page, path) {
   }, path);
 }
 
+/** Waits until the page is that of a match; gives its id. */
+export async function matchOf(page) {
+  await page.waitForURL(/\/jobs\//);
+  return new URL(page.url()).pathname.split('/')[2];
+}
+
 /** Whether a match can be watched from its beginning. */
 export async function isWatchable(page, id) {
   return (await api(page, `/v1/jobs/${id}`)).watchable_ms > 0;

@@ -10,11 +10,6 @@ use stories::local_fleet::{Local, log_of, run};
 use stories::{complaints, made_clip};
 use tempfile::tempdir;
 
-fn owner(local: &Local, dir: &Path) -> Client {
-    let key = std::fs::read_to_string(dir.join("fleet/key")).unwrap();
-    Client::new(&format!("http://127.0.0.1:{}", local.port), &key)
-}
-
 /// The next event of this type.
 async fn wait_for(dir: &Path, events: &mut Events, kind: &str) -> (String, Value) {
     let found = async {
@@ -33,7 +28,7 @@ async fn a_match_is_watched_clipped_and_shared_while_it_is_being_made() {
     let dir = tempdir().unwrap();
     let clip = made_clip(dir.path(), 240);
     let local = Local::start(dir.path(), &["--slots", "1"]);
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
 
     let (status, me) = client.get("/me").await;
     assert_eq!((status, &me["organisation"]["name"]), (StatusCode::OK, &json!("default")));
@@ -117,7 +112,7 @@ async fn a_match_is_watched_clipped_and_shared_while_it_is_being_made() {
 async fn keys_are_scoped_rotated_and_withdrawn() {
     let dir = tempdir().unwrap();
     let local = Local::start(dir.path(), &[]);
-    let owner = owner(&local, dir.path());
+    let owner = local.owner(dir.path());
     let (status, made) = owner.post("/keys", json!({ "name": "reader", "scopes": ["jobs:read", "keys"] })).await;
     assert_eq!(status, StatusCode::CREATED, "{made}");
     let reader = Client::new(&owner.server, made["secret"].as_str().unwrap());
@@ -150,7 +145,7 @@ async fn organisations_see_nothing_of_each_other() {
     let dir = tempdir().unwrap();
     let clip = made_clip(dir.path(), 6);
     let local = Local::start(dir.path(), &[]);
-    let home = owner(&local, dir.path());
+    let home = local.owner(dir.path());
     let (ok, id) = run(dir.path(), &["organisation", "create", "FC Away"]);
     assert!(ok, "{}", log_of(dir.path()));
     let (ok, key) = run(dir.path(), &["key", "create", "--organisation", "FC Away"]);

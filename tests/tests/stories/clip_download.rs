@@ -18,11 +18,6 @@ use tempfile::tempdir;
 use crate::fleet_stories::cloud;
 use crate::{coded, sync};
 
-fn owner(local: &Local, dir: &Path) -> Client {
-    let key = std::fs::read_to_string(dir.join("fleet/key")).unwrap();
-    Client::new(&format!("http://127.0.0.1:{}", local.port), &key)
-}
-
 /// Asks until the answer is as it should be.
 async fn until(client: &Client, dir: &Path, path: &str, is_it: impl Fn(&Value) -> bool) -> Value {
     let end = Instant::now() + Duration::from_secs(180);
@@ -85,7 +80,7 @@ async fn a_file_holds_the_frames_that_were_asked_for_and_no_others() {
     let Some(media) = shared_media("frames that carry their number") else { return };
     let dir = tempdir().unwrap();
     let local = Local::start(dir.path(), &["--slots", "1"]);
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let job = made(&client, dir.path(), &media.join("coded/a_closed.mp4")).await;
     // From a border of segments and off it, within one and over several, to the very end.
     for (start, end) in [(10.04, 17.2), (12.0, 18.0), (0.0, 0.12), (33.36, 40.0)] {
@@ -124,7 +119,7 @@ async fn the_sound_of_a_file_stays_with_its_pictures() {
     let Some(media) = shared_media("flashes and beeps") else { return };
     let dir = tempdir().unwrap();
     let local = Local::start(dir.path(), &["--slots", "1"]);
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let job = made(&client, dir.path(), &media.join("coded/s_sync.mp4")).await;
     let (_, row) = client.get(&format!("/jobs/{job}")).await;
     let end = row["duration_ms"].as_f64().unwrap() / 1000.0 - 0.5;
@@ -142,7 +137,7 @@ async fn the_sound_of_a_file_stays_with_its_pictures() {
 async fn a_link_of_another_kind_opens_no_file() {
     let dir = tempdir().unwrap();
     let local = Local::start(dir.path(), &["--slots", "1"]);
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let source = stories::made_clip(dir.path(), 6);
     let job = made(&client, dir.path(), &source).await;
     let (_, playback) = client.get(&format!("/jobs/{job}/playback")).await;

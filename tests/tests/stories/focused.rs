@@ -44,8 +44,7 @@ async fn a_minute_that_was_put_first_plays_before_what_precedes_it_and_grows_to_
     // Each chunk waits until what was to be seen before it has been seen.
     let gate = Gate::shut(dir.path());
     let local = Local::start_with_faults(dir.path(), &["--slots", "1"], &gate.rule());
-    let key = std::fs::read_to_string(dir.path().join("fleet/key")).unwrap();
-    let client = Client::new(&format!("http://127.0.0.1:{}", local.port), &key);
+    let client = local.owner(dir.path());
     let body = json!({ "source": source, "title": "Final", "ladder": "sports", "encoder": "x264" });
     let (_, job) = client.post("/jobs", body).await;
     let job = format!("/jobs/{}", job["id"].as_str().unwrap());

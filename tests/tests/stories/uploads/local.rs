@@ -6,7 +6,6 @@ use std::process::{Child, Command, Stdio};
 
 use reqwest::StatusCode;
 use serde_json::{Value, json};
-use stories::client::Client;
 use stories::local_fleet::{Local, log_of, run};
 use stories::receiver::Receiver;
 use stories::services::{signal, tied};
@@ -15,11 +14,6 @@ use tempfile::tempdir;
 
 use super::PART;
 use super::sender::{Sender, id, pattern};
-
-fn owner(local: &Local, dir: &Path) -> Client {
-    let key = std::fs::read_to_string(dir.join("fleet/key")).unwrap();
-    Client::new(&format!("http://127.0.0.1:{}", local.port), &key)
-}
 
 /// `dispatcher upload --json` of a file, one part after the other.
 fn upload(dir: &Path, file: &Path, more: &[&str]) -> Child {
@@ -85,7 +79,7 @@ async fn an_upload_goes_on_wherever_it_was_killed() {
     assert!(now as u64 + sent as u64 >= PARTS && (now as u64) < PARTS, "{sent} parts before, {now} now");
     assert_eq!(stored(dir.path(), id(&done["upload"])), bytes);
 
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let (_, page) = client.get("/uploads").await;
     assert_eq!(page["items"].as_array().unwrap().len(), 1, "one upload all along: {page}");
     assert_eq!(client.get("/jobs").await.1["items"], json!([]));
@@ -98,13 +92,13 @@ async fn an_uploaded_match_becomes_watchable() {
     let local = Local::start(dir.path(), &["--slots", "1"]);
     let receiver = Receiver::start().await;
     let hook = json!({ "url": receiver.url(), "events": ["upload.completed"] });
-    let (status, hook) = owner(&local, dir.path()).post("/webhooks", hook).await;
+    let (status, hook) = local.owner(dir.path()).post("/webhooks", hook).await;
     assert_eq!(status, StatusCode::CREATED, "{hook}");
     let (ok, job) = run(dir.path(), &["upload", "--ladder", "quick", "--title", "Final", clip.to_str().unwrap()]);
     assert!(ok, "{}", log_of(dir.path()));
     let (ok, _) = run(dir.path(), &["follow", job.trim(), "--json"]);
     assert!(ok, "{}", log_of(dir.path()));
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let (_, job) = client.get(&format!("/jobs/{}", job.trim())).await;
     assert_eq!((&job["state"], &job["title"]), (&json!("succeeded"), &json!("Final")));
     let (_, upload) = client.get(&format!("/uploads/{}", job["upload_id"].as_str().unwrap())).await;
@@ -125,7 +119,7 @@ async fn an_uploaded_match_becomes_watchable() {
 async fn the_dispatcher_takes_exactly_the_part_that_was_announced() {
     let dir = tempdir().unwrap();
     let local = Local::start(dir.path(), &[]);
-    let client = owner(&local, dir.path());
+    let client = local.owner(dir.path());
     let sender = Sender::new(&client, PART + 10);
     let (status, upload) = sender.begin(json!({})).await;
     assert_eq!((status, &upload["parts_total"]), (StatusCode::CREATED, &json!(2)), "{upload}");
