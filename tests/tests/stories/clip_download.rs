@@ -42,6 +42,12 @@ async fn made(client: &Client, dir: &Path, source: &Path) -> String {
     id
 }
 
+/// Whether somebody has asked for the clip's file: a fleet that waits for work may be at it, or through with it, before
+/// the answer is written.
+fn is_asked_for(clip: &Value) -> bool {
+    ["queued", "running", "ready"].iter().any(|state| clip["download"]["state"] == *state)
+}
+
 /// A clip of it as a file.
 async fn downloaded(client: &Client, dir: &Path, job: &str, span: (f64, f64)) -> (PathBuf, Value) {
     let body = json!({ "start_s": span.0, "end_s": span.1, "title": "Tor 2:1" });
@@ -49,7 +55,7 @@ async fn downloaded(client: &Client, dir: &Path, job: &str, span: (f64, f64)) ->
     assert_eq!((status, &clip["download"]["state"]), (StatusCode::CREATED, &json!("none")), "{clip}");
     let clip = clip["id"].as_str().unwrap();
     let (status, asked) = client.post(&format!("/clips/{clip}/download"), json!({})).await;
-    assert_eq!((status, &asked["download"]["state"]), (StatusCode::ACCEPTED, &json!("queued")), "{asked}");
+    assert!(status == StatusCode::ACCEPTED && is_asked_for(&asked), "{status}: {asked}");
     let is_over = |clip: &Value| clip["download"]["state"] == "ready" || clip["download"]["state"] == "failed";
     let clip = until(client, dir, &format!("/clips/{clip}"), is_over).await;
     let url = clip["download"]["url"].as_str().unwrap_or_else(|| panic!("{clip}\n{}", log_of(dir)));
@@ -176,7 +182,7 @@ async fn a_file_in_a_bucket_is_fetched_from_there_by_its_name_until_its_link_end
     // Where the link leads, when the file is ready.
     let ready = async |body: Value| {
         let (status, asked) = client.post(&format!("{path}/download"), body).await;
-        assert_eq!((status, &asked["download"]["state"]), (StatusCode::ACCEPTED, &json!("queued")), "{asked}");
+        assert!(status == StatusCode::ACCEPTED && is_asked_for(&asked), "{status}: {asked}");
         let clip = until(&client, fleet.dir.path(), &path, |clip| {
             clip["download"]["state"] != "queued" && clip["download"]["state"] != "running"
         })
