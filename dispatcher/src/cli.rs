@@ -111,6 +111,14 @@ pub enum Verb {
         /// Id, or its first letters
         job: String,
     },
+    /// Delete a match that has ended for good: the match, its clips, and the file that was uploaded for it alone
+    Delete {
+        /// Id, or its first letters
+        job: String,
+        /// Do it; without this, only say what would be deleted
+        #[arg(long)]
+        yes: bool,
+    },
     /// Release the match from this time on first
     Focus {
         /// Id, or its first letters

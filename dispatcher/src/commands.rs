@@ -19,6 +19,7 @@ use std::time::Duration;
 use fleet::config::Config;
 use fleet::state::JobState;
 use fleet::store::Store;
+use fleet::store::tenant::AuditEntry;
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -27,8 +28,9 @@ use uuid::Uuid;
 pub use self::error::CommandError;
 use self::error::told;
 use crate::cli::{Cli, FleetArgs, UploadArgs, Verb};
+use crate::dispatch::DispatchError;
 use crate::local;
-use crate::sweep::{Retention, sweep_once};
+use crate::sweep::{Retention, delete_objects, sweep_once};
 use crate::why::{surroundings, why};
 
 /// Runs what was asked for.
@@ -111,6 +113,7 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             print(&format!("{id} is tried again"));
             Ok(())
         }
+        Verb::Delete { job, yes } => delete(&fleet, &job, yes).await,
         Verb::Focus { job, at } => {
             let store = open(&fleet)?.1;
             let id = find(&store, &job).await?;
@@ -264,6 +267,31 @@ fn stop_signal() -> watch::Receiver<bool> {
         std::future::pending::<()>().await;
     });
     receiver
+}
+
+/// Deletes a match, or says what that would be.
+async fn delete(args: &FleetArgs, job: &str, is_meant: bool) -> Result<(), CommandError> {
+    let (config, store) = open(args)?;
+    let job = store.job(find(&store, job).await?).await?;
+    if !is_meant {
+        let what =
+            format!("this deletes \u{201c}{}\u{201d} ({}) for good, with its clips; add --yes", job.title, job.state);
+        return Err(CommandError::Usage(what));
+    }
+    let tenant = store.tenant(job.organisation_id);
+    let audit = AuditEntry {
+        actor: "cli",
+        action: "job.deleted",
+        object: job.id.to_string(),
+        detail: serde_json::json!({ "title": job.title }),
+        request: "",
+    };
+    store.remove_job(&tenant, job.id, &audit).await?;
+    // What a dispatcher would delete with its next sweep; a file that was uploaded goes within seconds.
+    let objects = config.objects(&config.buckets()).await?;
+    let deleted = delete_objects(&objects, job.organisation_id, job.id).await.map_err(DispatchError::from)?;
+    print(&format!("{} is deleted, with {deleted} objects", job.id));
+    Ok(())
 }
 
 async fn upload(fleet: &FleetArgs, args: &UploadArgs) -> Result<(), CommandError> {

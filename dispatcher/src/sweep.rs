@@ -5,17 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fleet::keys;
-use fleet::objects::ObjectStore;
+use fleet::objects::{ObjectError, ObjectStore};
 use fleet::store::Store;
 use fleet::store::retention::{RemovedJob, Unswept};
+use uuid::Uuid;
 
 use crate::dispatch::DispatchError;
 
 /// How long things are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    /// Jobs that ended without success, and events of no job: 30 days. What was published stays, with all that is known of
-    /// it: people come back to their matches.
+    /// Jobs that ended without success, matches that were deleted, and events of no job: 30 days. What was published stays,
+    /// with all that is known of it, until its owner deletes it: people come back to their matches.
     pub rows: Duration,
     /// Objects that lost attempts left: a day after the job ended. What is swept before [`NO_WRITER`] has passed is swept again.
     pub orphans: Duration,
@@ -39,7 +40,7 @@ impl Default for Retention {
 pub struct Swept {
     /// Jobs whose rows are gone.
     pub jobs: u64,
-    /// Objects of lost attempts, and of jobs whose rows are gone.
+    /// Objects of lost attempts, of matches that were deleted, and of jobs whose rows are gone.
     pub objects: u64,
     /// Uploads in parts.
     pub uploads: u64,
@@ -115,23 +116,34 @@ async fn sweep_job(store: &Store, objects: &Arc<dyn ObjectStore>, job: &Unswept)
     Ok(orphans.len() as u64)
 }
 
-/// Deletes all objects of a job whose rows are gone: nobody can try it again, so nothing comes to name them. Whoever dies in
-/// between leaves the note of the job, and the next sweep goes on.
+/// Deletes all objects of a job that was deleted, or whose rows are gone: nobody can try it again, so nothing comes to name
+/// them. Whoever dies in between leaves the note of the job, and the next sweep goes on.
 async fn sweep_removed_job(
     store: &Store,
     objects: &Arc<dyn ObjectStore>,
     job: &RemovedJob,
 ) -> Result<u64, DispatchError> {
-    let all = listed(objects, &keys::job_prefix(job.organisation_id, job.id, 1)).await?;
-    objects.delete(&all).await?;
+    let deleted = delete_objects(objects, job.organisation_id, job.id).await?;
     if job.is_settled {
         store.forget_removed_job(job.id).await?;
     }
+    Ok(deleted)
+}
+
+/// Deletes all objects of a job, playlists first, so that what is left of it plays nowhere. Gives how many there were.
+pub(crate) async fn delete_objects(
+    objects: &Arc<dyn ObjectStore>,
+    organisation: Uuid,
+    job: Uuid,
+) -> Result<u64, ObjectError> {
+    let mut all = listed(objects, &keys::job_prefix(organisation, job, 1)).await?;
+    all.sort_by_key(|key| !key.ends_with(".m3u8"));
+    objects.delete(&all).await?;
     Ok(all.len() as u64)
 }
 
 /// The keys of all objects below a folder.
-async fn listed(objects: &Arc<dyn ObjectStore>, folder: &str) -> Result<Vec<String>, DispatchError> {
+async fn listed(objects: &Arc<dyn ObjectStore>, folder: &str) -> Result<Vec<String>, ObjectError> {
     let mut keys = Vec::new();
     let mut after: Option<String> = None;
     loop {

@@ -300,6 +300,23 @@ impl FailureCode {
         }
     }
 
+    /// Whether the bytes of the source are the cause: they fail the same way again, on whatever machine.
+    #[must_use]
+    pub fn is_of_the_source(self) -> bool {
+        matches!(
+            self,
+            Self::EmptyFile
+                | Self::NotMedia
+                | Self::IncompleteFile
+                | Self::NoVideo
+                | Self::StillPicture
+                | Self::Encrypted
+                | Self::UnsupportedFormat
+                | Self::Undecodable
+                | Self::LimitExceeded
+        )
+    }
+
     /// Exit code of the command line: 2 bad input, 3 try again, 4 defect or failed checks, 130 cancelled.
     #[must_use]
     pub fn exit_code(self) -> u8 {
@@ -335,6 +352,13 @@ mod tests {
             assert_eq!(serde_json::to_string(&code).unwrap(), format!("\"{}\"", code.as_str()));
             assert!(code.for_coach().ends_with('.'), "{code}");
             assert!(!code.for_ops().is_empty(), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_source_is_never_retried_by_itself() {
+        for code in FailureCode::ALL.into_iter().filter(|code| code.is_of_the_source()) {
+            assert_eq!(code.disposition(), Disposition::Fail, "{code}");
         }
     }
 

@@ -22,6 +22,7 @@ pub mod organisations;
 pub mod parts;
 pub mod publication;
 pub mod release;
+mod removal;
 pub mod rescue;
 pub mod retention;
 mod statement;

@@ -24,6 +24,8 @@ mod coded;
 mod command_line;
 #[path = "stories/cut_off.rs"]
 mod cut_off;
+#[path = "stories/deleted.rs"]
+mod deleted;
 #[path = "stories/fairness.rs"]
 mod fairness;
 #[path = "stories/fault_points.rs"]

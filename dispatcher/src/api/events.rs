@@ -160,7 +160,7 @@ impl Feed {
                     Some(known) => known.clone(),
                     None => {
                         let job = match self.store.job(id).await {
-                            Ok(row) => Some(Job::of(&row, false)),
+                            Ok(row) => row.removed_at.is_none().then(|| Job::of(&row, false)),
                             Err(StoreError::NoJob(_)) => None,
                             Err(other) => return Err(other),
                         };

@@ -5,8 +5,11 @@ mod settings;
 mod submit;
 mod view;
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
+use axum::http::StatusCode;
 use capacity::budget::{CAP_REACHED, FOR_COACH};
 use fleet::store::jobs::JobFilter;
 use serde::Deserialize;
@@ -28,9 +31,13 @@ use super::input::{Ask, Input, Place, text};
 use super::page::{Page, Paging, by_time};
 use super::problem::Problem;
 use super::scope::Scope;
-use super::{Shared, change};
+use super::{Api, Shared, change};
+use crate::sweep::delete_objects;
 use crate::why::{Why, why};
 use submit::within_limits;
+
+/// How long whoever deletes a match waits for its objects to be gone.
+const CLEARING: Duration = Duration::from_secs(10);
 
 /// A time in the match.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -61,6 +68,18 @@ pub struct JobsQuery {
     cursor: Option<String>,
 }
 
+impl Api {
+    /// Deletes what a deleted job leaves in stores. What fails is left for the sweep.
+    async fn clear(&self, organisation: Uuid, job: Uuid, upload: Option<Uuid>) {
+        if let Err(error) = delete_objects(&self.objects, organisation, job).await {
+            tracing::warn!(%error, %job, "objects of a deleted job are left for the sweep");
+        }
+        if let Some(upload) = upload {
+            self.clear_upload(upload).await;
+        }
+    }
+}
+
 /// Words with commas between them.
 fn states<'de, D: serde::Deserializer<'de>>(words: D) -> Result<Vec<JobStateName>, D::Error> {
     use serde::de::IntoDeserializer;
@@ -72,7 +91,7 @@ fn states<'de, D: serde::Deserializer<'de>>(words: D) -> Result<Vec<JobStateName
 pub(super) fn routes() -> OpenApiRouter<Shared> {
     OpenApiRouter::new()
         .routes(routes!(list, submit::create))
-        .routes(routes!(get))
+        .routes(routes!(get, delete))
         .routes(routes!(cancel))
         .routes(routes!(retry))
         .routes(routes!(focus))
@@ -130,6 +149,28 @@ async fn cancel(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid
     let row = api.store.job_in(&mut tx, id).await?;
     tx.commit().await?;
     Ok(Json(Job::of(&row, caller.has(Scope::Ops))))
+}
+
+/// Deletes a job that has ended for good: the match, its clips, their files, and the file that was uploaded for it unless
+/// another match was made of that. Links to them stop playing. What lies in buckets of your own stays, and so does what was
+/// used of the month.
+#[utoipa::path(delete, path = "/jobs/{id}", tag = "jobs", params(("id" = Uuid, Path)), responses(
+    (status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json"),
+    (status = "5XX", body = Problem, content_type = "application/problem+json")))]
+async fn delete(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) -> Result<StatusCode, Problem> {
+    caller.may(Scope::JobsWrite)?;
+    let tenant = api.tenant(&caller);
+    let title = tenant.job(id).await?.title;
+    let audit = change(&caller, "job.deleted", id, serde_json::json!({ "title": title }));
+    let upload = api.store.remove_job(&tenant, id, &audit).await?;
+    // It is gone now, whatever becomes of its objects here: the sweep knows of them. A client that goes away does not stop it.
+    let work = tokio::spawn(async move { api.clear(caller.organisation, id, upload).await });
+    match tokio::time::timeout(CLEARING, work).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, job = %id, "deleting the objects of a job"),
+        Err(_) => tracing::info!(job = %id, "the objects of a deleted job are many"),
+    }
+    Ok(StatusCode::NO_CONTENT)
 }
 
 /// Tries a failed or cancelled job again, from where it was.

@@ -29,7 +29,7 @@ macro_rules! scopes {
 scopes! {
     /// See jobs, their events and clips, and play them.
     JobsRead = "jobs:read",
-    /// Make, cancel, retry jobs.
+    /// Make, cancel, retry, delete jobs.
     JobsWrite = "jobs:write",
     /// Upload.
     UploadsWrite = "uploads:write",

@@ -259,7 +259,7 @@ async fn complete(State(api): State<Shared>, caller: Caller, Place(id): Place<Uu
     Ok(Json(Upload::of(&row, &[])))
 }
 
-/// Gives an upload up, with all that has arrived.
+/// Gives an upload up, with all that has arrived; a completed one as long as no match was made of its file.
 #[utoipa::path(delete, path = "/uploads/{id}", tag = "uploads", params(("id" = Uuid, Path)), responses(
     (status = 204), (status = "4XX", body = Problem, content_type = "application/problem+json"),
     (status = "5XX", body = Problem, content_type = "application/problem+json")))]
@@ -271,16 +271,19 @@ async fn abort(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>
     match row.state {
         UploadState::Open => {
             tenant.end_upload(&mut tx, id, UploadState::Aborted).await?;
-            let detail = serde_json::json!({ "filename": row.filename });
-            tenant.audit(&mut tx, &change(&caller, "upload.aborted", id, detail)).await?;
-            tx.commit().await?;
-            if let Err(error) = upkeep::sweep(&api, &row).await {
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(upload = %id, error, "an aborted upload is left for the sweep");
-            }
-            Ok(StatusCode::NO_CONTENT)
         }
-        UploadState::Aborted | UploadState::Expired => Ok(StatusCode::NO_CONTENT),
-        UploadState::Completing | UploadState::Completed => Err(not_open(row.state)),
+        UploadState::Completed => {
+            if !api.store.give_up_completed(&mut tx, id).await? {
+                let title = "A match was made of this file; delete the match, and the file goes with it.";
+                return Err(Problem::conflict("upload_completed", title));
+            }
+        }
+        UploadState::Aborted | UploadState::Expired => return Ok(StatusCode::NO_CONTENT),
+        UploadState::Completing => return Err(not_open(row.state)),
     }
+    let detail = serde_json::json!({ "filename": row.filename });
+    tenant.audit(&mut tx, &change(&caller, "upload.aborted", id, detail)).await?;
+    tx.commit().await?;
+    api.clear_upload(id).await;
+    Ok(StatusCode::NO_CONTENT)
 }

@@ -99,7 +99,7 @@ pub(super) struct WebhookRequest {
     #[schema(min_length = 1, max_length = 2000)]
     url: String,
     /// What it is told of: `upload.completed`, `job.playable`, `job.progress`, `job.succeeded`, `job.failed`,
-    /// `job.cancelled`, `cap.reached`.
+    /// `job.cancelled`, `job.deleted`, `clip.ready`, `clip.failed`, `cap.reached`.
     #[schema(min_items = 1)]
     events: Vec<String>,
     /// What it is for.

@@ -1,5 +1,6 @@
 //! What a message says: `{type, timestamp, data}`. Part of the public interface: fields are added, never renamed.
 
+use fleet::failure::FailureCode;
 use fleet::state::JobState;
 use fleet::store::jobs::JobRow;
 use fleet::store::ledger::budget::CAP_REACHED_EVENT;
@@ -30,6 +31,9 @@ pub fn payload(event: &ReadEvent, job: Option<&JobRow>) -> Value {
     };
     if event.kind.starts_with("upload.") {
         data["upload"] = upload(event);
+    }
+    if event.kind.starts_with("clip.") {
+        data["clip"] = json!({ "id": event.data["clip_id"], "error": event.data["coach"] });
     }
     if event.kind == CAP_REACHED_EVENT {
         data["cap"] = event.data.clone();
@@ -74,7 +78,10 @@ fn ended_as(kind: &str) -> Option<JobState> {
 /// Why a job failed: what is for the coach.
 fn failure(data: &Value) -> Value {
     match (data["code"].as_str(), data["coach"].as_str()) {
-        (Some(code), Some(message)) => json!({ "code": code, "message": message, "detail": null }),
+        (Some(code), Some(message)) => {
+            let retryable = FailureCode::from_code(code).is_none_or(|c| !c.is_of_the_source());
+            json!({ "code": code, "message": message, "retryable": retryable, "detail": null })
+        }
         _ => Value::Null,
     }
 }

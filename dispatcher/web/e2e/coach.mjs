@@ -1,4 +1,4 @@
-// A coach at a desk: signs in, uploads through a cut network, watches before it is finished, scrubs, steps, clips, shares.
+// A coach at a desk: signs in, uploads through a cut network, watches before it is finished, scrubs, steps, clips, shares, deletes.
 
 import { join } from 'node:path';
 import { checkAccessibility } from './axe.mjs';
@@ -49,6 +49,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await clip(page, facts, shot);
   await accessible('watch, complete');
   await share(page, facts);
+  await remove(page, id, shot);
 });
 
 /** "This minute first": a place that is not there yet is asked for, and the person is told. */
@@ -172,4 +173,19 @@ async function share(page, facts) {
   } finally {
     await stranger.close();
   }
+}
+
+/** The match is gone, and nothing else: the page goes back to the list, which no longer shows it. */
+async function remove(page, id, shot) {
+  await page.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('button', { name: 'Actions for this match' }).click();
+  await page.getByRole('menuitem', { name: 'Delete' }).click();
+  await page.getByText('are deleted for good').waitFor();
+  await shot('9-delete');
+  await page.getByRole('button', { name: 'Delete the match' }).click();
+  await page.getByRole('heading', { name: 'Matches', exact: true }).waitFor();
+  await page.locator(`[data-job="${id}"]`).waitFor({ state: 'detached' });
+  const { items } = await api(page, '/v1/jobs');
+  check(!items.some((job) => job.id === id), 'the match that was deleted is listed');
+  await shot('10-deleted');
 }

@@ -268,7 +268,7 @@ impl Tenant {
             .query_as(
                 "select coalesce(sum(source_seconds) / 60, 0)::float8 as minutes, count(*) as jobs,
                     coalesce(sum(output_bytes), 0)::bigint as output_bytes,
-                    ((select coalesce(sum(output_bytes), 0) from touchline.usage)
+                    ((select coalesce(sum(coalesce(stored_bytes, output_bytes)), 0) from touchline.usage)
                         + (select coalesce(sum(size_bytes), 0) from touchline.uploads
                            where state in ('open', 'completing', 'completed')))::bigint as storage_bytes,
                     (select count(*) from touchline.jobs where state in ('queued', 'planning', 'running', 'publishing'))

@@ -8,9 +8,10 @@ use uuid::Uuid;
 use super::{Store, StoreError, seconds};
 
 impl Store {
-    /// Deletes rows of jobs that ended without success longer ago than `after`, and of those that made a clip's file; usage
-    /// stays, and so does every match that can be watched. Gives how many. That their objects are to be deleted is noted in
-    /// the same statement ([`removed_jobs`](Self::removed_jobs)), as nothing else knows of them any more.
+    /// Deletes rows of jobs that ended without success longer ago than `after`, of those that made a clip's file, and of
+    /// matches that were deleted that long ago; usage stays, and so does every match that can be watched. Gives how many.
+    /// That their objects are to be deleted is noted in the same statement ([`removed_jobs`](Self::removed_jobs)), as
+    /// nothing else knows of them any more.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -19,10 +20,12 @@ impl Store {
             .query(
                 "with old as (
                 select id, organisation_id from touchline.jobs
-                where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null)
+                where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null
+                    or removed_at < now() - make_interval(secs => $1))
                 order by finished_at limit $2 for update skip locked),
              events as (delete from touchline.events where job_id in (select id from old)),
-             noted as (insert into touchline.removed_jobs (id, organisation_id) select id, organisation_id from old)
+             noted as (insert into touchline.removed_jobs (id, organisation_id) select id, organisation_id from old
+                on conflict (id) do nothing)
              delete from touchline.jobs where id in (select id from old)",
             )
             .bind(seconds(after))
@@ -32,7 +35,7 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Jobs whose rows are gone and whose objects may be there, the longest gone first.
+    /// Jobs that were deleted, or whose rows are gone, and whose objects may be there, the longest gone first.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -179,7 +182,7 @@ impl Store {
     }
 }
 
-/// A job whose rows are gone.
+/// A job that was deleted, or whose rows are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, sqlx::FromRow)]
 pub struct RemovedJob {
     /// Owner.

@@ -141,7 +141,8 @@ impl Tenant {
         self.store.list_jobs_in(&mut tx, filter).await
     }
 
-    /// An upload's object, its file's name, and its state; `None` when there is none.
+    /// An upload's object, its file's name, and its state; `None` when there is none. It stays as it is until the
+    /// transaction ends.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -152,7 +153,7 @@ impl Tenant {
     ) -> Result<Option<(String, String, String)>, StoreError> {
         Ok(self
             .store
-            .query_as("select source, filename, state from touchline.uploads where id = $1")
+            .query_as("select source, filename, state from touchline.uploads where id = $1 for share")
             .bind(id)
             .fetch_optional(tx)
             .await?)

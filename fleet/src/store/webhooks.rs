@@ -15,13 +15,16 @@ use uuid::Uuid;
 use super::{StoreError, Tenant};
 
 /// What a webhook can ask for.
-pub const EVENT_TYPES: [&str; 7] = [
+pub const EVENT_TYPES: [&str; 10] = [
     "upload.completed",
     "job.playable",
     PROGRESS,
     "job.succeeded",
     "job.failed",
     "job.cancelled",
+    "job.deleted",
+    "clip.ready",
+    "clip.failed",
     super::ledger::budget::CAP_REACHED_EVENT,
 ];
 

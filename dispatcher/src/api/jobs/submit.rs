@@ -126,7 +126,9 @@ pub(super) async fn within_limits(tenant: &Tenant, tx: &mut PgConnection) -> Res
     if let Some(most) = limits.storage_bytes
         && usage.storage_bytes >= most
     {
-        return Err(Problem::quota("The storage is full; ask whoever runs this service for more."));
+        return Err(Problem::quota(
+            "The storage is full; delete matches that nobody needs, or ask whoever runs this service for more.",
+        ));
     }
     Ok(())
 }

@@ -185,7 +185,9 @@ async fn within_limits(tenant: &Tenant, tx: &mut sqlx::PgConnection, size: u64) 
         let left = most - tenant.usage_in(tx, month).await?.storage_bytes;
         if size > left {
             let left = left.max(0);
-            return Err(Problem::quota(format!("Only {left} bytes of storage are left; delete what is not needed.")));
+            return Err(Problem::quota(format!(
+                "Only {left} bytes of storage are left; delete matches that nobody needs."
+            )));
         }
     }
     Ok(())

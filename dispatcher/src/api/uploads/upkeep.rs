@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use fleet::store::uploads::UploadRow;
+use uuid::Uuid;
 
 use super::super::Api;
 use super::super::caller::Caller;
@@ -42,6 +43,19 @@ impl Api {
             }
         }
         Ok(expired + unswept.len() as u64)
+    }
+
+    /// Deletes the file of an upload that was given up. What fails is left for the next turn.
+    pub(in crate::api) async fn clear_upload(&self, id: Uuid) {
+        let cleared = async {
+            match self.store.any_upload(id).await? {
+                Some(row) => sweep(self, &row).await,
+                None => Ok(()),
+            }
+        };
+        if let Err(error) = cleared.await {
+            tracing::warn!(upload = %id, error = &error as &dyn std::error::Error, "a file that was given up is left for later");
+        }
     }
 
     /// Gives up what the store knows of uploads that no row tells of.

@@ -17,7 +17,7 @@ pub(super) enum UploadStateName {
     Open,
     /// The file is there.
     Completed,
-    /// Given up.
+    /// Given up by its owner, also with the match that was made of it.
     Aborted,
     /// Nothing came for too long.
     Expired,

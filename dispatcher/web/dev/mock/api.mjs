@@ -144,6 +144,9 @@ function jobs(world, act, job, body, send) {
   switch (act) {
     case 'GET':
       return send(200, job);
+    case 'DELETE':
+      world.remove(job);
+      return send(204);
     case 'GET playback':
       return send(200, playback(job));
     case 'GET why':

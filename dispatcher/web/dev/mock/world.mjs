@@ -36,7 +36,12 @@ export class World {
       this.job('GOPR0412', {
         state: 'failed',
         created_at: ago(2900),
-        failure: { code: 'source_truncated', message: truncated, detail: 'moov atom not found, 1.2 GB of mdat' },
+        failure: {
+          code: 'incomplete_file',
+          message: truncated,
+          retryable: false,
+          detail: 'moov atom not found, 1.2 GB of mdat',
+        },
       }),
       this.job('Cup final', {
         ...done,
@@ -119,6 +124,11 @@ export class World {
   change(job, type, changes) {
     Object.assign(job, changes);
     this.tell({ type: `job.${type}`, job_id: job.id, data: {}, job });
+  }
+
+  remove(job) {
+    this.jobs.splice(this.jobs.indexOf(job), 1);
+    this.change(job, 'deleted', {});
   }
 
   tell(event) {

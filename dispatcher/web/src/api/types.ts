@@ -88,7 +88,7 @@ export interface Job {
   /** From 0 to 1. */
   progress: number;
   frame_rate: FrameRate | null;
-  failure: { code: string; message: string; detail: string | null } | null;
+  failure: { code: string; message: string; retryable: boolean; detail: string | null } | null;
   warnings: string[];
   playable: boolean;
   complete: boolean;

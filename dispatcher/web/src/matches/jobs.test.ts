@@ -33,6 +33,10 @@ describe('apply', () => {
     expect(apply([aJob()], event({ type: 'job.failed', job }), (j) => j.state !== 'failed')).toEqual([]);
   });
 
+  it('takes out what was deleted', () => {
+    expect(apply([aJob()], event({ type: 'job.deleted' }), all)).toEqual([]);
+  });
+
   it('keeps quiet about matches further down the list', () => {
     const list = [aJob()];
     expect(apply(list, event({ job_id: 'unknown', data: { progress: 1 } }), all)).toBe(list);

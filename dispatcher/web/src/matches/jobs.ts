@@ -121,8 +121,14 @@ function matches(job: Job): boolean {
   );
 }
 
+/** Takes a match that was deleted out of the list. */
+export function forget(id: string): void {
+  jobs.value = jobs.value && jobs.value.filter((job) => job.id !== id);
+}
+
 /** The list after an event. */
 export function apply(list: Job[], event: JobEvent, belongs: (job: Job) => boolean): Job[] {
+  if (event.type === 'job.deleted') return list.filter((job) => job.id !== event.job_id);
   const at = list.findIndex((j) => j.id === event.job_id);
   const known = list[at];
   if (event.job) {

@@ -3,14 +3,16 @@
 import { call, intention } from '../api/client';
 import { describe } from '../api/problem';
 import type { Job } from '../api/types';
-import { isAtWork, say } from '../text/state';
+import { canRetry, isAtWork, say } from '../text/state';
 import { ago } from '../text/time';
 import { Icon } from '../ui/icons';
 import { MatchBar } from '../ui/match-bar';
 import { type Choice, Menu } from '../ui/menu';
 import { notice } from '../ui/notices';
 import { may } from '../session';
+import { forget } from './jobs';
 import { Poster } from './poster';
+import { removeMatch } from './remove';
 
 async function act(job: Job, verb: 'cancel' | 'retry'): Promise<void> {
   try {
@@ -21,13 +23,20 @@ async function act(job: Job, verb: 'cancel' | 'retry'): Promise<void> {
   }
 }
 
+async function remove(job: Job): Promise<void> {
+  if (!(await removeMatch(job))) return;
+  forget(job.id);
+  // The button that was pressed is gone with its row.
+  document.querySelector('h1')?.focus();
+}
+
 export function Row({ job }: { job: Job }) {
   const saying = say(job);
   const choices: Choice[] = [];
   if (may('jobs:write')) {
     if (isAtWork(job)) choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void act(job, 'cancel') });
-    if (job.state === 'failed' || job.state === 'cancelled')
-      choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
+    if (canRetry(job)) choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
+    if (!isAtWork(job)) choices.push({ label: 'Delete', isDanger: true, onSelect: () => void remove(job) });
   }
   const share = job.duration_ms ? job.watchable_ms / job.duration_ms : 0;
   return (

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { aJob } from '../fixtures';
-import { remaining, say } from './state';
+import { canRetry, remaining, say } from './state';
 
 const now = Date.parse('2026-11-21T12:10:00Z');
 
@@ -22,6 +22,14 @@ it('promises no time before it can know one', () => {
 });
 
 it('gives the sentence of the failure', () => {
-  const failure = { code: 'source_truncated', message: 'The file ends in the middle of the video.', detail: null };
+  const failure = { code: 'no_video', message: 'This file has no picture.', retryable: false, detail: null };
   expect(say(aJob({ state: 'failed', failure }), now)).toEqual({ short: 'Failed', long: failure.message, tone: 'bad' });
+});
+
+it('offers another try where one may help', () => {
+  const failure = { code: 'engine_hung', message: 'Something went wrong on our side.', retryable: true, detail: null };
+  expect(canRetry(aJob({ state: 'failed', failure }))).toBe(true);
+  expect(canRetry(aJob({ state: 'failed', failure: { ...failure, retryable: false } }))).toBe(false);
+  expect(canRetry(aJob({ state: 'cancelled' }))).toBe(true);
+  expect(canRetry(aJob({ state: 'succeeded' }))).toBe(false);
 });

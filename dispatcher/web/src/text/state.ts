@@ -18,6 +18,11 @@ export function isAtWork(job: Job): boolean {
   return job.state === 'queued' || job.state === 'planning' || job.state === 'running' || job.state === 'publishing';
 }
 
+/** Whether trying again may help: not where the video itself is the cause. */
+export function canRetry(job: Job): boolean {
+  return job.state === 'cancelled' || (job.state === 'failed' && job.failure?.retryable !== false);
+}
+
 /** Seconds until all can be watched, from how long it took so far; null when it cannot be told yet. */
 export function remaining(job: Job, now = Date.now()): number | null {
   if (job.state !== 'running' || job.planned_at === null || job.progress < 0.03) return null;

@@ -23,6 +23,8 @@ export class Match {
   readonly thumbnails = signal<Thumbnail[]>([]);
   readonly poster = signal<string | null>(null);
   readonly error = signal<string | null>(null);
+  /** Somebody deleted it while it was looked at. */
+  readonly isDeleted = signal(false);
   readonly isLive = signal(true);
   readonly reasons = signal<string[]>([]);
   readonly player = new Player(
@@ -178,6 +180,11 @@ export class Match {
 
   #apply(event: JobEvent): void {
     if (event.job_id !== this.id) return;
+    if (event.type === 'job.deleted') {
+      this.isDeleted.value = true;
+      this.error.value = 'This match was deleted.';
+      return;
+    }
     // Made here or elsewhere; the next event or visit shows what this one could not.
     if (event.type.startsWith('clip.')) void this.#loadClips().catch(() => undefined);
     if (event.job) {

@@ -2,8 +2,10 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
+import { removeMatch } from '../matches/remove';
+import { go } from '../router';
 import { may } from '../session';
-import { isAtWork, say } from '../text/state';
+import { canRetry, isAtWork, say } from '../text/state';
 import { percent } from '../text/size';
 import { clock } from '../text/time';
 import { Heading } from '../ui/heading';
@@ -42,9 +44,11 @@ export function WatchPage({ id }: { id: string }) {
         <Heading text="This match cannot be shown" />
         <p>{match.error.value}</p>
         <p class="actions">
-          <button type="button" class="button" onClick={() => void match.reload()}>
-            Try again
-          </button>
+          {!match.isDeleted.value && (
+            <button type="button" class="button" onClick={() => void match.reload()}>
+              Try again
+            </button>
+          )}
           <a class="button" href="/">
             All matches
           </a>
@@ -59,8 +63,13 @@ export function WatchPage({ id }: { id: string }) {
   const choices: Choice[] = [];
   if (may('jobs:write') && isAtWork(job))
     choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void match.act('cancel') });
-  if (may('jobs:write') && (job.state === 'failed' || job.state === 'cancelled'))
-    choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
+  if (may('jobs:write') && canRetry(job)) choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
+  if (may('jobs:write') && !isAtWork(job))
+    choices.push({
+      label: 'Delete',
+      isDanger: true,
+      onSelect: () => void removeMatch(job).then((isGone) => isGone && go('/')),
+    });
   const canWatch = match.player.source.value !== null;
 
   return (
@@ -178,7 +187,7 @@ function NotYet({ match }: { match: Match }) {
           </p>
         </details>
       )}
-      {(job.state === 'failed' || job.state === 'cancelled') && may('jobs:write') && (
+      {canRetry(job) && may('jobs:write') && (
         <button type="button" class="button primary" onClick={() => void match.act('retry')}>
           Try again
         </button>

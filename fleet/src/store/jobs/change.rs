@@ -130,10 +130,10 @@ impl Store {
     }
 }
 
-/// Locks the job's row and gives its state.
+/// Locks the job's row and gives its state. A match that was deleted is none.
 pub(in crate::store) async fn lock_job(store: &Store, tx: &mut PgConnection, id: Uuid) -> Result<JobState, StoreError> {
     let row = store
-        .query("select state from touchline.jobs where id = $1 for update")
+        .query("select state from touchline.jobs where id = $1 and removed_at is null for update")
         .bind(id)
         .fetch_optional(tx)
         .await?

@@ -58,7 +58,7 @@ impl Store {
             format!("%{}%", plain.to_lowercase())
         });
         let sql = format!(
-            "{JOB_COLUMNS} where clip_id is null and (cardinality($1::text[]) = 0 or state = any($1))
+            "{JOB_COLUMNS} where clip_id is null and removed_at is null and (cardinality($1::text[]) = 0 or state = any($1))
                 and ($2::text is null or lower(title) like $2 or starts_with(id::text, lower($3)))
                 and ($4::timestamptz is null or (created_at, id) < ($4, $5))
              order by created_at desc, id desc limit $6"
@@ -82,7 +82,7 @@ impl Store {
     pub async fn jobs_by_prefix(&self, prefix: &str) -> Result<Vec<Uuid>, StoreError> {
         let rows = self
             .query(
-                "select id from touchline.jobs where clip_id is null and starts_with(id::text, $1) order by id limit 2",
+                "select id from touchline.jobs where clip_id is null and removed_at is null and starts_with(id::text, $1) order by id limit 2",
             )
             .bind(prefix.to_ascii_lowercase())
             .fetch_all(&self.pool)
@@ -96,7 +96,7 @@ impl Store {
     /// [`StoreError`].
     pub async fn jobs(&self, state: Option<JobState>, limit: u32) -> Result<Vec<JobRow>, StoreError> {
         let sql = format!(
-            "{JOB_COLUMNS} where clip_id is null and ($1::text is null or state = $1)
+            "{JOB_COLUMNS} where clip_id is null and removed_at is null and ($1::text is null or state = $1)
              order by created_at desc, id limit $2"
         );
         Ok(self

@@ -65,6 +65,9 @@ pub struct JobRow {
     /// When it should be ready.
     #[serde(with = "time::serde::rfc3339::option")]
     pub ready_by: Option<OffsetDateTime>,
+    /// When it was deleted: since then its organisation does not see it.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub removed_at: Option<OffsetDateTime>,
     /// Whether there is a picture to show before it plays.
     pub has_poster: bool,
     /// Sentences a person should know, as a JSON list.
@@ -144,6 +147,6 @@ pub(in crate::store) const JOB_COLUMNS: &str = "select id, organisation_id, stat
                 / split_part(frame_rate, '/', 1)::float8) else 0 end) / nullif(sum(c.seconds), 0), 0))
         from touchline.chunks c where c.job_id = jobs.id and c.kind = 'video') end::float8 as progress, \
     expected_frames, end_frames, damaged, watchable_ms, duration_ms, failure_code, failure_message, created_at, planned_at, \
-    first_playable_at, finished_at, ready_by, warnings, summary, \
+    first_playable_at, finished_at, ready_by, removed_at, warnings, summary, \
     exists (select from touchline.segments s where s.job_id = jobs.id and s.rendition = 'poster') as has_poster \
     from touchline.jobs";

@@ -1,0 +1,248 @@
+//! Deleting a match: nobody finds it any more, nothing of it is left, and nothing else is touched.
+
+use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use dispatcher::sweep::{Retention, sweep_once};
+use fleet::keys;
+use fleet::objects::{FolderStore, ObjectStore, PutCondition, meta_for};
+use fleet::store::jobs::NewJob;
+use fleet::store::tenant::AuditEntry;
+use fleet::store::{Store, StoreError, StoreOptions};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use stories::client::Client;
+use stories::fleet_processes::new_job;
+use stories::local_fleet::{Local, log_of, run};
+use stories::made_clip;
+use stories::services::Postgres;
+use tempfile::tempdir;
+use uuid::Uuid;
+
+/// Asks until the answer is as it should be.
+async fn until(client: &Client, dir: &Path, path: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    let end = Instant::now() + Duration::from_secs(180);
+    loop {
+        let (status, answer) = client.get(path).await;
+        assert_eq!(status, StatusCode::OK, "{answer}");
+        if is_it(&answer) {
+            return answer;
+        }
+        assert!(Instant::now() < end, "{answer}\n{}", log_of(dir));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+async fn delete(client: &Client, path: &str) -> StatusCode {
+    client.send(Method::DELETE, path, None, &[]).await.status()
+}
+
+/// Files of the fleet whose path names this id.
+fn files_of(dir: &Path, id: &str) -> Vec<String> {
+    let found =
+        Command::new("find").arg(dir.join("fleet")).args(["-type", "f", "-path", &format!("*{id}*")]).output().unwrap();
+    String::from_utf8(found.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Uploads a file, and waits until its match and a clip's file are made: ids of upload, match and clip.
+async fn match_with_clip(client: &Client, dir: &Path) -> (String, String, String) {
+    let file = made_clip(dir, 6);
+    let (is_done, text) = run(dir, &["upload", "--json", "--ladder", "quick", file.to_str().unwrap()]);
+    assert!(is_done, "{text}\n{}", log_of(dir));
+    let done: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let [upload, job] = ["id", "job_id"].map(|field| done["upload"][field].as_str().unwrap().to_owned());
+    until(client, dir, &format!("/jobs/{job}"), |job| job["state"] == "succeeded").await;
+    let (status, clip) = client.post(&format!("/jobs/{job}/clips"), json!({ "start_s": 1, "end_s": 3 })).await;
+    assert_eq!(status, StatusCode::CREATED, "{clip}");
+    let clip = clip["id"].as_str().unwrap().to_owned();
+    client.post(&format!("/clips/{clip}/download"), json!({})).await;
+    until(client, dir, &format!("/clips/{clip}"), |clip| clip["download"]["state"] == "ready").await;
+    (upload, job, clip)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_match_that_is_deleted_is_gone_with_all_that_hangs_from_it() {
+    let dir = tempdir().unwrap();
+    let local = Local::start(dir.path(), &["--slots", "1"]);
+    let client = local.owner(dir.path());
+    let (upload, job, clip) = match_with_clip(&client, dir.path()).await;
+    let (_, playback) = client.get(&format!("/jobs/{job}/playback")).await;
+    let (_, share) = client.post(&format!("/jobs/{job}/share"), json!({})).await;
+    let (_, made) = client.get(&format!("/clips/{clip}")).await;
+    let token = share["url"].as_str().unwrap().split_once('#').unwrap().1.to_owned();
+    let links = [&playback["url"], &made["url"], &made["download"]["url"]].map(|url| url.as_str().unwrap().to_owned());
+    for link in &links {
+        assert_eq!(client.fetch(link).await.0, StatusCode::OK, "{link}");
+    }
+    assert!(!files_of(dir.path(), &job).is_empty() && !files_of(dir.path(), &upload).is_empty());
+    let (_, before) = client.get("/usage").await;
+    assert!(before["storage_bytes"].as_i64().unwrap() > 0, "{before}");
+
+    // The file is the match's as long as there is the match; it goes first.
+    let answer = client.send(Method::DELETE, &format!("/uploads/{upload}"), None, &[]).await;
+    assert_eq!(answer.status(), StatusCode::CONFLICT);
+    assert_eq!(delete(&client, &format!("/jobs/{job}")).await, StatusCode::NO_CONTENT);
+    for path in ["", "/playback", "/clips", "/renditions", "/receipt", "/why"] {
+        let (status, answer) = client.get(&format!("/jobs/{job}{path}")).await;
+        assert_eq!(status, StatusCode::NOT_FOUND, "{path}: {answer}");
+    }
+    for path in [format!("/clips/{clip}"), format!("/shared/{token}")] {
+        assert_eq!(client.get(&path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    for link in &links {
+        assert_eq!(client.fetch(link).await.0, StatusCode::NOT_FOUND, "{link}");
+    }
+    for verb in ["cancel", "retry"] {
+        assert_eq!(client.post(&format!("/jobs/{job}/{verb}"), json!({})).await.0, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(delete(&client, &format!("/jobs/{job}")).await, StatusCode::NOT_FOUND);
+    let (_, jobs) = client.get("/jobs").await;
+    assert_eq!(jobs["items"], json!([]));
+    assert_eq!(files_of(dir.path(), &job), [""; 0], "{}", log_of(dir.path()));
+    assert_eq!(files_of(dir.path(), &upload), [""; 0], "{}", log_of(dir.path()));
+
+    // Storage is free again; what was made this month was made.
+    let (_, after) = client.get("/usage").await;
+    assert_eq!((&after["storage_bytes"], &after["minutes"]), (&json!(0), &before["minutes"]));
+    let (_, audit) = client.get("/audit").await;
+    assert_eq!(audit["items"][0]["action"], "job.deleted", "{audit}");
+    assert_eq!(audit["items"][0]["object"].as_str(), Some(job.as_str()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_deletes_only_what_is_meant() {
+    let dir = tempdir().unwrap();
+    let _local = Local::start(dir.path(), &["--slots", "1"]);
+    let source = dir.path().join("no video.mp4");
+    std::fs::write(&source, "no video at all").unwrap();
+    let (is_done, _) = run(dir.path(), &["submit", "--follow", source.to_str().unwrap()]);
+    assert!(!is_done, "it fails");
+    let (_, jobs) = run(dir.path(), &["jobs", "--json"]);
+    let jobs: Value = serde_json::from_str(&jobs).unwrap();
+    let id = jobs[0]["id"].as_str().unwrap();
+    let (is_done, _) = run(dir.path(), &["delete", id]);
+    assert!(!is_done, "not without --yes");
+    assert!(run(dir.path(), &["show", id]).0);
+    let (is_done, said) = run(dir.path(), &["delete", id, "--yes"]);
+    assert!(is_done && said.contains(id), "{said}");
+    assert_eq!(run(dir.path(), &["jobs", "--json"]).1.trim(), "[]");
+    assert!(!run(dir.path(), &["delete", id, "--yes"]).0, "once");
+    assert!(!run(dir.path(), &["retry", id]).0, "nobody tries it again");
+    assert!(source.exists(), "what was handed in by its path is its owner's");
+}
+
+fn entry(job: Uuid) -> AuditEntry<'static> {
+    AuditEntry { actor: "story", action: "job.deleted", object: job.to_string(), detail: json!({}), request: "" }
+}
+
+async fn new_store() -> (Store, Uuid) {
+    let store = Store::open(&StoreOptions::new(Postgres::shared().create_database(), "story")).unwrap();
+    store.migrate().await.unwrap();
+    let organisation = store.ensure_organisation("a", 1).await.unwrap();
+    (store, organisation)
+}
+
+async fn sql(store: &Store, id: Uuid, text: &'static str) {
+    sqlx::query(text).bind(id).execute(store.pool()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_its_owner_deletes_a_match_and_only_when_it_has_ended() {
+    let (store, organisation) = new_store().await;
+    let other = store.ensure_organisation("b", 1).await.unwrap();
+    let job = store.submit(&new_job(organisation)).await.unwrap();
+    let (own, theirs) = (store.tenant(organisation), store.tenant(other));
+    let early = store.remove_job(&own, job, &entry(job)).await;
+    assert!(matches!(early, Err(StoreError::Conflict { .. })), "{early:?}");
+    assert!(store.cancel(job).await.unwrap());
+    let foreign = store.remove_job(&theirs, job, &entry(job)).await;
+    assert!(matches!(foreign, Err(StoreError::NoJob(_))), "{foreign:?}");
+    assert!(own.job(job).await.is_ok());
+
+    assert_eq!(store.remove_job(&own, job, &entry(job)).await.unwrap(), None);
+    assert!(matches!(own.job(job).await, Err(StoreError::NoJob(_))));
+    assert!(matches!(store.retry(job).await, Err(StoreError::NoJob(_))), "nor is it tried again with all that failed");
+    assert!(store.jobs(None, 10).await.unwrap().is_empty());
+    let events: Vec<String> = store.events(job).await.unwrap().into_iter().map(|(kind, ..)| kind).collect();
+    assert_eq!(events, ["job.created", "job.cancelled", "job.deleted"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_late_is_swept_and_rows_go_after_thirty_days() {
+    let (store, organisation) = new_store().await;
+    let dir = tempdir().unwrap();
+    let objects: Arc<dyn ObjectStore> = Arc::new(FolderStore::open(dir.path()).unwrap());
+    let put = async |name: &str, job: Uuid| {
+        let key = format!("{}{name}", keys::job_prefix(organisation, job, 1));
+        objects.put(&key, Bytes::from_static(b"x"), meta_for(&key), PutCondition::Always).await.unwrap();
+    };
+    let sweep = async || sweep_once(&store, &objects, &Retention::default()).await.unwrap();
+    let (job, kept) =
+        (store.submit(&new_job(organisation)).await.unwrap(), store.submit(&new_job(organisation)).await.unwrap());
+    for id in [job, kept] {
+        store.cancel(id).await.unwrap();
+        put("v180/seg_00000_a1.m4s", id).await;
+        put("watch.m3u8", id).await;
+    }
+    // Whoever asked died before he deleted an object.
+    store.remove_job(&store.tenant(organisation), job, &entry(job)).await.unwrap();
+    assert_eq!(sweep().await.objects, 2);
+    put("v180/seg_00001_a1.m4s", job).await;
+    assert_eq!(sweep().await.objects, 1, "a worker had not heard of it");
+    sql(&store, job, "update touchline.removed_jobs set removed_at = now() - interval '61 minutes' where id = $1")
+        .await;
+    sweep().await;
+    assert!(store.removed_jobs(Duration::ZERO, 10).await.unwrap().is_empty(), "nothing can come any more");
+    let left = objects.list(&keys::job_prefix(organisation, kept, 1), None).await.unwrap();
+    assert_eq!(left.len(), 2, "those of the other match");
+
+    // A success is kept for ever, unless it was deleted.
+    let succeeded =
+        "update touchline.jobs set state = 'succeeded', finished_at = now() - interval '99 days' where id = $1";
+    for id in [job, kept] {
+        sql(&store, id, succeeded).await;
+    }
+    assert_eq!(sweep().await.jobs, 0, "bills are split by its rows");
+    sql(&store, job, "update touchline.jobs set removed_at = now() - interval '31 days' where id = $1").await;
+    assert_eq!(sweep().await.jobs, 1);
+    assert!(store.job(job).await.is_err() && store.job(kept).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_uploaded_file_stays_as_long_as_a_match_was_made_of_it() {
+    let (store, organisation) = new_store().await;
+    let tenant = store.tenant(organisation);
+    let upload = Uuid::now_v7();
+    sql(
+        &store,
+        upload,
+        "insert into touchline.uploads (id, organisation_id, state, filename, size_bytes, part_size_bytes, source, object_key,
+            multipart_id, expires_at)
+         select $1, id, 'completed', 'a.mp4', 10, 10, 's3://b/a.mp4', 'a.mp4', 'm', now() from touchline.organisations",
+    )
+    .await;
+    let of_upload = NewJob { upload: Some(upload), ..new_job(organisation) };
+    let (first, second) = (store.submit(&of_upload).await.unwrap(), store.submit(&of_upload).await.unwrap());
+    for job in [first, second] {
+        store.cancel(job).await.unwrap();
+    }
+    assert_eq!(store.remove_job(&tenant, first, &entry(first)).await.unwrap(), None);
+    assert!(store.unswept_uploads(10).await.unwrap().is_empty());
+    // Whoever makes a third match of it holds it: he comes first, or finds it given up.
+    let mut tx = tenant.begin().await.unwrap();
+    assert_eq!(tenant.upload_source(&mut tx, upload).await.unwrap().unwrap().2, "completed");
+    let (again, with) = (store.clone(), tenant.clone());
+    let deleting = tokio::spawn(async move { again.remove_job(&with, second, &entry(second)).await.unwrap() });
+    let third = store.submit_in(&mut tx, &of_upload).await.unwrap();
+    tx.commit().await.unwrap();
+    assert_eq!(deleting.await.unwrap(), None, "the third needs it");
+    store.cancel(third).await.unwrap();
+    assert_eq!(store.remove_job(&tenant, third, &entry(third)).await.unwrap(), Some(upload));
+    let left = store.unswept_uploads(10).await.unwrap();
+    assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [upload], "its file is to be deleted");
+    let mut tx = tenant.begin().await.unwrap();
+    assert_eq!(tenant.upload_source(&mut tx, upload).await.unwrap().unwrap().2, "aborted");
+}
