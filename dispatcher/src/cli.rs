@@ -30,7 +30,7 @@ const EXAMPLES: &str = "Examples:
   dispatcher why 0192f                            what a job waits for (the first letters of its id are enough)
   dispatcher focus 0192f 43:10                    this minute first
   dispatcher quote match.mp4                      what it will cost; `dispatcher receipt 0192f`: what it cost
-  dispatcher play 0192f                           where it can be watched
+  dispatcher play 0192f                           where it can be watched; `dispatcher delete 0192f --yes`: for good
   dispatcher key create --organisation 'FC Example' --scope all
   dispatcher serve --config touchline.toml        the dispatcher of a fleet in the cloud
 

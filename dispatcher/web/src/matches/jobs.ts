@@ -8,6 +8,7 @@ import { progressed } from '../api/progress';
 import type { Job, JobEvent, JobState, Page } from '../api/types';
 import { onOtherPerson } from '../session';
 import { announce } from '../ui/notices';
+import { dismissMatch } from '../upload/transfers';
 import { say } from '../text/state';
 
 export type Filter = 'all' | 'work' | 'ready' | 'failed';
@@ -98,6 +99,7 @@ export function follow(): () => void {
   return listen(null, {
     onEvent: (event) => {
       jobs.value = jobs.value && apply(jobs.value, event, matches);
+      if (event.type === 'job.deleted' && event.job_id) dismissMatch(event.job_id);
       if (
         event.job &&
         (event.type === 'job.succeeded' || event.type === 'job.failed' || event.type === 'job.playable')

@@ -86,6 +86,11 @@ export function dismiss(transfer: Transfer): void {
   transfers.value = transfers.value.filter((t) => t !== transfer);
 }
 
+/** Forgets the file that a match was made of, when the match was deleted. */
+export function dismissMatch(job: string): void {
+  transfers.value = transfers.value.filter((t) => t.upload.value?.job_id !== job);
+}
+
 export async function findUnfinished(): Promise<void> {
   const page = await call<Page<Upload>>('/v1/uploads?state=open');
   // The list does not ask the store what has arrived; a single upload does.
