@@ -18,8 +18,8 @@ use std::time::Duration;
 
 use fleet::config::Config;
 use fleet::state::JobState;
-use fleet::store::Store;
 use fleet::store::tenant::AuditEntry;
+use fleet::store::{Store, StoreError};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing_subscriber::EnvFilter;
@@ -235,7 +235,8 @@ fn open(args: &FleetArgs) -> Result<(Config, Store), CommandError> {
 /// A job by id or its first letters.
 async fn find(store: &Store, text: &str) -> Result<Uuid, CommandError> {
     if let Ok(id) = text.parse() {
-        return Ok(id);
+        // A match that was deleted is found by nobody.
+        return if store.job(id).await?.removed_at.is_none() { Ok(id) } else { Err(StoreError::NoJob(id).into()) };
     }
     let is_prefix = text.len() >= 4 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
     if !is_prefix {
@@ -286,9 +287,9 @@ async fn delete(args: &FleetArgs, job: &str, is_meant: bool) -> Result<(), Comma
         detail: serde_json::json!({ "title": job.title }),
         request: "",
     };
-    store.remove_job(&tenant, job.id, &audit).await?;
-    // What a dispatcher would delete with its next sweep; a file that was uploaded goes within seconds.
     let objects = config.objects(&config.buckets()).await?;
+    store.remove_job(&tenant, job.id, &audit).await?;
+    // The next sweep of a dispatcher would do this; a file that was uploaded is always left to one.
     let deleted = delete_objects(&objects, job.organisation_id, job.id).await.map_err(DispatchError::from)?;
     print(&format!("{} is deleted, with {deleted} objects", job.id));
     Ok(())

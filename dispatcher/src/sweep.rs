@@ -52,7 +52,7 @@ pub struct Swept {
     pub events: u64,
 }
 
-/// How long after its job ended, or its rows were deleted, a write of a process that has not heard of it may take effect at
+/// How long after its job ended, was deleted, or lost its rows, a write of a process that has not heard of it may take effect at
 /// most; an hour. A publisher looks at its lock before each round of writes, and the server takes the lock away when it is silent for a
 /// minute; a worker learns within a lease. What either sends then is given up after [`S3Options::patience`] and one more
 /// request. A request that was given up may lie somewhere on the way, but S3 refuses what was signed more than 15 minutes

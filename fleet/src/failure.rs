@@ -300,10 +300,11 @@ impl FailureCode {
         }
     }
 
-    /// Whether the bytes of the source are the cause: they fail the same way again, on whatever machine.
+    /// Whether trying the same job again may help, for a person who can change what was wrong. Not where the bytes of the
+    /// source are the cause, or that there are others now: a job keeps to those that it was planned with.
     #[must_use]
-    pub fn is_of_the_source(self) -> bool {
-        matches!(
+    pub fn is_retryable(self) -> bool {
+        !matches!(
             self,
             Self::EmptyFile
                 | Self::NotMedia
@@ -314,6 +315,7 @@ impl FailureCode {
                 | Self::UnsupportedFormat
                 | Self::Undecodable
                 | Self::LimitExceeded
+                | Self::SourceChanged
         )
     }
 
@@ -356,8 +358,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_with_the_source_is_never_retried_by_itself() {
-        for code in FailureCode::ALL.into_iter().filter(|code| code.is_of_the_source()) {
+    fn what_no_other_try_mends_is_never_tried_again_by_itself() {
+        for code in FailureCode::ALL.into_iter().filter(|code| !code.is_retryable()) {
             assert_eq!(code.disposition(), Disposition::Fail, "{code}");
         }
     }

@@ -55,14 +55,16 @@ impl Bench {
     /// Medians of CPU and wall seconds of several commands, run in turns so that a busy machine hurts all alike.
     fn compare(&self, title: &str, pin: bool, variants: &[Variant<'_>]) -> Vec<Cost> {
         let mut costs = vec![Vec::new(); variants.len()];
-        for _ in 0..self.runs {
+        for run in 1..=self.runs {
             for (i, (name, command)) in variants.iter().enumerate() {
                 let out = self.fresh(name);
                 let mut line = command(&out);
                 if pin {
                     line.splice(0..0, ["taskset", "-c", "0"].map(str::to_owned));
                 }
-                costs[i].push(cost(&line));
+                let cost = cost(&line);
+                eprintln!("{title}, run {run} of {}: {name} {:.2} s of CPU", self.runs, cost.cpu);
+                costs[i].push(cost);
             }
         }
         println!("\n{title} (median of {})", self.runs);

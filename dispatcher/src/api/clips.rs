@@ -212,7 +212,8 @@ async fn create(
     tenant.create_clip(&mut tx, id, job, &title, (start, end)).await?;
     let detail = serde_json::json!({ "job": job, "start_ms": start, "end_ms": end });
     tenant.audit(&mut tx, &change(&caller, "clip.created", id, detail)).await?;
-    let clip = tenant.clip(&mut tx, id).await?.ok_or_else(Problem::internal)?;
+    // Unless the match is being deleted.
+    let clip = tenant.clip(&mut tx, id).await?.ok_or_else(|| Problem::not_found("job"))?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, Json(api.clip(&grant, &plan, &clip).await?)))
 }
@@ -264,13 +265,10 @@ async fn get(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) 
 async fn delete(State(api): State<Shared>, caller: Caller, Place(id): Place<Uuid>) -> Result<StatusCode, Problem> {
     caller.may(Scope::ClipsWrite)?;
     let (_, grant, _) = find(&api, &caller, id).await?;
-    let tenant = api.tenant(&caller);
-    let mut tx = tenant.begin().await?;
-    if !tenant.delete_clip(&mut tx, id).await? {
+    let audit = change(&caller, "clip.deleted", id, serde_json::json!({}));
+    if !api.store.delete_clip(&api.tenant(&caller), id, &audit).await? {
         return Err(Problem::not_found("clip"));
     }
-    tenant.audit(&mut tx, &change(&caller, "clip.deleted", id, serde_json::json!({}))).await?;
-    tx.commit().await?;
     if let Err(error) = api.delete_files(&grant.prefix(), id).await {
         // Nobody can list them any more; the match takes them along.
         tracing::warn!(%error, clip = %id, "files of a deleted clip stay");

@@ -351,13 +351,14 @@ async fn redrive(State(api): State<Shared>, caller: Caller) -> Result<Json<Redri
         })?;
     }
     let failed = api.store.jobs(Some(JobState::Failed), REDRIVE).await?;
+    let mut again = 0;
     for job in &failed {
-        api.store.retry(job.id).await?;
+        again += usize::from(api.store.retry_if_there(job.id).await?);
     }
     let tenant = api.tenant(&caller);
     let mut tx = tenant.begin().await?;
-    let detail = serde_json::json!({ "letters": letters, "jobs": failed.len() });
+    let detail = serde_json::json!({ "letters": letters, "jobs": again });
     tenant.audit(&mut tx, &change(&caller, "fleet.redriven", "fleet", detail)).await?;
     tx.commit().await?;
-    Ok(Json(Redriven { letters, jobs: failed.len() }))
+    Ok(Json(Redriven { letters, jobs: again }))
 }

@@ -41,7 +41,9 @@ impl Source {
                 .await?
                 .ok_or_else(|| Problem::invalid("source", "there is no such upload"))?;
             if state != "completed" {
-                let title = format!("The upload is {state}; complete it first.");
+                let is_under_way = state == "open" || state == "completing";
+                let advice = if is_under_way { "complete it first" } else { "upload the file again" };
+                let title = format!("The upload is {state}; {advice}.");
                 return Err(Problem::conflict("upload_not_complete", title));
             }
             return Ok(Self { address, upload: Some(id), name });

@@ -20,8 +20,7 @@ pub(super) async fn redrive(args: &FleetArgs, code: Option<&str>) -> Result<(), 
     let mut again = 0;
     for job in store.jobs(Some(JobState::Failed), 1000).await? {
         if code.is_none_or(|c| job.failure_code.as_deref() == Some(c)) {
-            store.retry(job.id).await?;
-            again += 1;
+            again += usize::from(store.retry_if_there(job.id).await?);
         }
     }
     print(&format!("{drained} dead letter(s) removed, {again} job(s) tried again"));

@@ -79,7 +79,7 @@ fn ended_as(kind: &str) -> Option<JobState> {
 fn failure(data: &Value) -> Value {
     match (data["code"].as_str(), data["coach"].as_str()) {
         (Some(code), Some(message)) => {
-            let retryable = FailureCode::from_code(code).is_none_or(|c| !c.is_of_the_source());
+            let retryable = FailureCode::from_code(code).is_none_or(FailureCode::is_retryable);
             json!({ "code": code, "message": message, "retryable": retryable, "detail": null })
         }
         _ => Value::Null,

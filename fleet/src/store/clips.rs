@@ -165,13 +165,4 @@ impl Tenant {
         let sql = format!("{CLIP} where c.id = $1");
         Ok(self.store().query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(tx).await?)
     }
-
-    /// Deletes a clip. `false` when there is none.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn delete_clip(&self, tx: &mut PgConnection, id: Uuid) -> Result<bool, StoreError> {
-        let done = self.store().query("delete from touchline.clips where id = $1").bind(id).execute(tx).await?;
-        Ok(done.rows_affected() > 0)
-    }
 }

@@ -62,6 +62,8 @@ impl Store {
         audit: &AuditEntry<'_>,
     ) -> Result<Asked, StoreError> {
         let mut tx = self.begin().await?;
+        // The job first, as whoever ends it goes about it.
+        self.query("select from touchline.jobs where clip_id = $1 for update").bind(clip).execute(&mut *tx).await?;
         let asked = self
             .query(
                 "with before as (select id, download_key from touchline.clips where id = $1 for update)
@@ -78,7 +80,7 @@ impl Store {
         let Some(asked) = asked else { return Ok(Asked::Already) };
         let replaced = asked.try_get("download_key")?;
         let job = Uuid::now_v7();
-        self.query("delete from touchline.jobs where clip_id = $1").bind(clip).execute(&mut *tx).await?;
+        self.retire_downloads(&mut tx, &[clip]).await?;
         // It begins running: there is nothing to plan. It costs seconds, so that only a cap that stops all work stops it.
         self.query(
             "insert into touchline.jobs (id, organisation_id, state, title, source, ladder, ladder_name, home_region,

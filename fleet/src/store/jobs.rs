@@ -15,7 +15,7 @@ use crate::ladder::Ladder;
 pub use look::JobFilter;
 pub use row::{ChunkRow, JobRow};
 
-pub(super) use change::{end_job, lock_job};
+pub(super) use change::{end_chunks, end_job, lock_job};
 pub(super) use row::JOB_COLUMNS;
 
 /// Name of the organisation that exists from the start.

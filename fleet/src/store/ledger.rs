@@ -111,7 +111,7 @@ impl Charge {
 pub struct JobCost {
     /// Job.
     pub job_id: Uuid,
-    /// Its title; `None` when its rows are kept no longer.
+    /// Its title; `None` when it was deleted, or its rows are kept no longer.
     pub title: Option<String>,
     /// Milliseconds of machines.
     pub machine_ms: i64,

@@ -208,7 +208,7 @@ impl Store {
         Ok(self
             .query_as(
                 "select state, count(*) from touchline.jobs
-                 where clip_id is null and finished_at > now() - make_interval(secs => $1) group by state",
+                 where clip_id is null and removed_at is null and finished_at > now() - make_interval(secs => $1) group by state",
             )
             .bind(within_s)
             .fetch_all(&self.pool)

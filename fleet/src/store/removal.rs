@@ -1,13 +1,14 @@
-//! Deleting a match for good: its clips, its files for download, and the file that was uploaded for it alone. Row-level
-//! security hides what is left of it at once, its objects are deleted by whoever asked or by the next sweep
-//! ([`Store::removed_jobs`]), and its rows go when the bills of machines are long split ([`Store::delete_old_jobs`]).
+//! Deleting for good: a match with its clips and the file that was uploaded for it alone, or a clip. Row-level security
+//! hides what is left at once, objects are deleted by whoever asked or by the next sweep ([`Store::removed_jobs`]), and rows
+//! of jobs go when the bills of machines are long split ([`Store::delete_old_jobs`]).
 
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::jobs::end_chunks;
 use super::tenant::AuditEntry;
-use super::{Store, StoreError, Tenant};
-use crate::state::JobState;
+use super::{Edge, Store, StoreError, Tenant};
+use crate::state::{JobEvent, JobState};
 
 impl Store {
     /// Deletes a match of `tenant` that has ended. Gives the upload that nobody needs any more, whose file is to be deleted
@@ -37,8 +38,12 @@ impl Store {
         if !JobState::from_word(&state).is_some_and(JobState::is_final) {
             return Err(StoreError::Conflict { id, state, reason: "cancel it before you delete it" });
         }
+        let clips: Vec<(Uuid,)> =
+            self.query_as("select id from touchline.clips where job_id = $1").bind(id).fetch_all(&mut *tx).await?;
+        self.retire_downloads(&mut tx, &clips.into_iter().map(|(clip,)| clip).collect::<Vec<_>>()).await?;
         self.query(
             "with clips as (delete from touchline.clips where job_id = $1),
+             started as (update touchline.uploads set job_id = null where id = $3 and job_id = $1),
              used as (update touchline.usage set stored_bytes = 0 where job_id = $1),
              noted as (
                 insert into touchline.removed_jobs (id, organisation_id) values ($1, $2)
@@ -48,6 +53,7 @@ impl Store {
         )
         .bind(id)
         .bind(tenant.organisation())
+        .bind(upload)
         .execute(&mut *tx)
         .await?;
         let mut unneeded = None;
@@ -59,6 +65,52 @@ impl Store {
         tenant.audit(&mut tx, audit).await?;
         tx.commit().await?;
         Ok(unneeded)
+    }
+
+    /// Deletes a clip of `tenant`. `false` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn delete_clip(&self, tenant: &Tenant, id: Uuid, audit: &AuditEntry<'_>) -> Result<bool, StoreError> {
+        let mut tx = self.begin().await?;
+        self.retire_downloads(&mut tx, &[id]).await?;
+        let done = self
+            .query("delete from touchline.clips where id = $1 and organisation_id = $2")
+            .bind(id)
+            .bind(tenant.organisation())
+            .execute(&mut *tx)
+            .await?;
+        if done.rows_affected() == 0 {
+            return Ok(false);
+        }
+        tenant.audit(&mut tx, audit).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Takes the jobs that made files of these clips from them: those at work end, and the rows of all stay as those of
+    /// deleted matches do. Jobs first and clips afterwards, as whoever ends such a job goes about it.
+    pub(in crate::store) async fn retire_downloads(
+        &self,
+        tx: &mut PgConnection,
+        clips: &[Uuid],
+    ) -> Result<(), StoreError> {
+        const ENDED: Edge = Edge::job(JobState::Running, JobEvent::Cancelled);
+        let jobs: Vec<(Uuid,)> = self
+            .query_as(
+                "update touchline.jobs set clip_id = null, removed_at = now(), updated_at = now(),
+                    state = case when finished_at is null then $2 else state end,
+                    finished_at = coalesce(finished_at, now())
+                 where clip_id = any($1) returning id",
+            )
+            .bind(clips)
+            .bind(ENDED.to)
+            .fetch_all(&mut *tx)
+            .await?;
+        for (job,) in jobs {
+            end_chunks(self, tx, job).await?;
+        }
+        Ok(())
     }
 
     /// Gives a completed upload up: its file is to be deleted, as one of an upload that its owner aborted. `false` when a

@@ -1,5 +1,6 @@
 //! What is kept, and for how long.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::Row;
@@ -11,13 +12,14 @@ impl Store {
     /// Deletes rows of jobs that ended without success longer ago than `after`, of those that made a clip's file, and of
     /// matches that were deleted that long ago; usage stays, and so does every match that can be watched. Gives how many.
     /// That their objects are to be deleted is noted in the same statement ([`removed_jobs`](Self::removed_jobs)), as
-    /// nothing else knows of them any more.
+    /// nothing else knows of them any more; files that were uploaded for them alone are given up.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
-        let done = self
-            .query(
+        let mut tx = self.begin().await?;
+        let gone: Vec<(Option<Uuid>,)> = self
+            .query_as(
                 "with old as (
                 select id, organisation_id from touchline.jobs
                 where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null
@@ -26,13 +28,18 @@ impl Store {
              events as (delete from touchline.events where job_id in (select id from old)),
              noted as (insert into touchline.removed_jobs (id, organisation_id) select id, organisation_id from old
                 on conflict (id) do nothing)
-             delete from touchline.jobs where id in (select id from old)",
+             delete from touchline.jobs where id in (select id from old) returning upload_id",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
-            .execute(&self.pool)
+            .fetch_all(&mut *tx)
             .await?;
-        Ok(done.rows_affected())
+        // In order, so that two who do this wait for each other rather than in a circle.
+        for upload in gone.iter().filter_map(|(upload,)| *upload).collect::<BTreeSet<_>>() {
+            self.give_up_completed(&mut tx, upload).await?;
+        }
+        tx.commit().await?;
+        Ok(gone.len() as u64)
     }
 
     /// Jobs that were deleted, or whose rows are gone, and whose objects may be there, the longest gone first.

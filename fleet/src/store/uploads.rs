@@ -1,6 +1,7 @@
 //! Uploads: who sends what, and how far it is. Which parts have arrived is asked of the object store alone.
 //!
-//! `open` → `completing` → `completed`, or `open` → `aborted` or `expired`. While an upload is being completed nobody
+//! `open` → `completing` → `completed`, or `open` → `aborted` or `expired`; a file that is not needed any more makes
+//! `completed` → `aborted` ([`Store::give_up_completed`](super::Store::give_up_completed)). While an upload is being completed nobody
 //! aborts it; whoever finds it so after a crash completes it again, which changes nothing that was done.
 
 mod row;

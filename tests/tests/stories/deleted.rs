@@ -110,12 +110,25 @@ async fn a_match_that_is_deleted_is_gone_with_all_that_hangs_from_it() {
     let (_, audit) = client.get("/audit").await;
     assert_eq!(audit["items"][0]["action"], "job.deleted", "{audit}");
     assert_eq!(audit["items"][0]["object"].as_str(), Some(job.as_str()));
+
+    // A file of which no match was made is its owner's to delete.
+    let (is_done, text) =
+        run(dir.path(), &["upload", "--no-job", dir.path().join("made clip é.mp4").to_str().unwrap()]);
+    assert!(is_done, "{text}");
+    let upload = text.trim();
+    assert!(!files_of(dir.path(), upload).is_empty(), "{text}");
+    for _ in 0..2 {
+        assert_eq!(delete(&client, &format!("/uploads/{upload}")).await, StatusCode::NO_CONTENT);
+        assert_eq!(files_of(dir.path(), upload), [""; 0]);
+    }
+    let (status, problem) = client.post("/jobs", json!({ "source": upload })).await;
+    assert_eq!((status, &problem["code"]), (StatusCode::CONFLICT, &json!("upload_not_complete")), "{problem}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_deletes_only_what_is_meant() {
     let dir = tempdir().unwrap();
-    let _local = Local::start(dir.path(), &["--slots", "1"]);
+    let local = Local::start(dir.path(), &["--slots", "1"]);
     let source = dir.path().join("no video.mp4");
     std::fs::write(&source, "no video at all").unwrap();
     let (is_done, _) = run(dir.path(), &["submit", "--follow", source.to_str().unwrap()]);
@@ -123,6 +136,8 @@ async fn the_command_line_deletes_only_what_is_meant() {
     let (_, jobs) = run(dir.path(), &["jobs", "--json"]);
     let jobs: Value = serde_json::from_str(&jobs).unwrap();
     let id = jobs[0]["id"].as_str().unwrap();
+    let (_, job) = local.owner(dir.path()).get(&format!("/jobs/{id}")).await;
+    assert_eq!((&job["failure"]["code"], &job["failure"]["retryable"]), (&json!("not_media"), &json!(false)));
     let (is_done, _) = run(dir.path(), &["delete", id]);
     assert!(!is_done, "not without --yes");
     assert!(run(dir.path(), &["show", id]).0);
@@ -130,7 +145,9 @@ async fn the_command_line_deletes_only_what_is_meant() {
     assert!(is_done && said.contains(id), "{said}");
     assert_eq!(run(dir.path(), &["jobs", "--json"]).1.trim(), "[]");
     assert!(!run(dir.path(), &["delete", id, "--yes"]).0, "once");
-    assert!(!run(dir.path(), &["retry", id]).0, "nobody tries it again");
+    for verb in ["show", "why", "retry", "receipt", "play"] {
+        assert!(!run(dir.path(), &[verb, id]).0, "nobody finds it");
+    }
     assert!(source.exists(), "what was handed in by its path is its owner's");
 }
 
@@ -236,6 +253,12 @@ async fn an_uploaded_file_stays_as_long_as_a_match_was_made_of_it() {
     assert_eq!(tenant.upload_source(&mut tx, upload).await.unwrap().unwrap().2, "completed");
     let (again, with) = (store.clone(), tenant.clone());
     let deleting = tokio::spawn(async move { again.remove_job(&with, second, &entry(second)).await.unwrap() });
+    let waits = "select exists (select from pg_locks l join pg_stat_activity a using (pid)
+        where not l.granted and a.datname = current_database())";
+    while !sqlx::query_scalar::<_, bool>(waits).fetch_one(store.pool()).await.unwrap() {
+        assert!(!deleting.is_finished(), "it waits for who makes a match of the file");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let third = store.submit_in(&mut tx, &of_upload).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(deleting.await.unwrap(), None, "the third needs it");
@@ -245,4 +268,56 @@ async fn an_uploaded_file_stays_as_long_as_a_match_was_made_of_it() {
     assert_eq!(left.iter().map(|row| row.id).collect::<Vec<_>>(), [upload], "its file is to be deleted");
     let mut tx = tenant.begin().await.unwrap();
     assert_eq!(tenant.upload_source(&mut tx, upload).await.unwrap().unwrap().2, "aborted");
+    drop(tx);
+
+    // Nobody deleted the match, and its rows are kept no longer.
+    sql(&store, upload, "update touchline.uploads set state = 'completed', swept = true where id = $1").await;
+    let last = store.submit(&of_upload).await.unwrap();
+    store.cancel(last).await.unwrap();
+    assert_eq!(store.delete_old_jobs(Duration::ZERO, 10).await.unwrap(), 4);
+    assert_eq!(store.unswept_uploads(10).await.unwrap().len(), 1, "nobody can make anything of the file");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_made_a_file_of_a_clip_that_is_deleted_is_paid_all_the_same() {
+    let (store, organisation) = new_store().await;
+    let tenant = store.tenant(organisation);
+    let job = store.submit(&new_job(organisation)).await.unwrap();
+    store.cancel(job).await.unwrap();
+    let clips = [Uuid::now_v7(), Uuid::now_v7()];
+    for clip in clips {
+        let mut tx = tenant.begin().await.unwrap();
+        tenant.create_clip(&mut tx, clip, job, "goal", (0, 2000)).await.unwrap();
+        tx.commit().await.unwrap();
+        store.ask_download(&tenant, clip, 2.0, None, &entry(clip)).await.unwrap();
+    }
+    // In another height: the first file's job ends. Then one clip is deleted, then the match.
+    store.ask_download(&tenant, clips[0], 2.0, Some(90), &entry(clips[0])).await.unwrap();
+    let other = store.ensure_organisation("b", 1).await.unwrap();
+    assert!(!store.delete_clip(&store.tenant(other), clips[0], &entry(clips[0])).await.unwrap(), "not by others");
+    assert_eq!(at_work(&store).await, 2);
+    assert!(store.delete_clip(&tenant, clips[0], &entry(clips[0])).await.unwrap());
+    assert!(!store.delete_clip(&tenant, clips[0], &entry(clips[0])).await.unwrap(), "once");
+    assert_eq!(at_work(&store).await, 1);
+    store.remove_job(&tenant, job, &entry(job)).await.unwrap();
+    assert_eq!(at_work(&store).await, 0);
+    let kept: (i64, i64) = sqlx::query_as(
+        "select count(*), count(*) filter (where c.state = 'cancelled' and c.attempt = 2)
+         from touchline.jobs j join touchline.chunks c on c.job_id = j.id
+         where j.removed_at is not null and j.state = 'cancelled' and c.kind = 'clip'",
+    )
+    .fetch_one(store.pool())
+    .await
+    .unwrap();
+    assert_eq!(kept, (3, 3), "bills are split by them");
+    assert!(store.jobs(None, 10).await.unwrap().is_empty(), "nobody sees them");
+    assert_eq!(store.delete_old_jobs(Duration::ZERO, 10).await.unwrap(), 4);
+}
+
+/// How many jobs have not ended.
+async fn at_work(store: &Store) -> i64 {
+    sqlx::query_scalar("select count(*) from touchline.jobs where finished_at is null")
+        .fetch_one(store.pool())
+        .await
+        .unwrap()
 }

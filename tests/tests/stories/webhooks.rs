@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
 use fleet::config::WebhooksConfig;
+use fleet::store::tenant::AuditEntry;
 use fleet::store::webhooks::{DeliveryRow, NewWebhook, WebhookChange, WebhookRow};
 use serde_json::Value;
 use stories::fleet_processes::{Fleet, small_ladder};
@@ -121,7 +122,7 @@ async fn a_match_is_told_of_once_with_signatures_that_others_verify() {
     let (receiver, stranger) = (Receiver::start().await, Receiver::start().await);
     let ours = fleet.store.ensure_organisation("ours", 1).await.unwrap();
     let theirs = fleet.store.ensure_organisation("theirs", 1).await.unwrap();
-    let events = ["job.playable", "job.progress", "job.succeeded", "job.failed"];
+    let events = ["job.playable", "job.progress", "job.succeeded", "job.failed", "job.deleted", "clip.ready"];
     let hook = webhook(&fleet, ours, &receiver.url(), &events).await;
     webhook(&fleet, theirs, &stranger.url(), &events).await;
     let _dispatchers = [fleet.dispatcher(), fleet.dispatcher()];
@@ -134,8 +135,23 @@ async fn a_match_is_told_of_once_with_signatures_that_others_verify() {
     fleet.succeeded(job, Duration::from_secs(180)).await;
 
     let told = |rows: &[DeliveryRow], kind: &str| rows.iter().filter(|r| r.kind == kind).count();
+    let (goal, tenant) = (Uuid::now_v7(), fleet.store.tenant(ours));
+    let entry = |action: &'static str| AuditEntry {
+        actor: "story",
+        action,
+        object: goal.to_string(),
+        detail: Value::Null,
+        request: "",
+    };
+    let mut tx = tenant.begin().await.unwrap();
+    tenant.create_clip(&mut tx, goal, job, "goal", (1000, 3000)).await.unwrap();
+    tx.commit().await.unwrap();
+    fleet.store.ask_download(&tenant, goal, 2.0, None, &entry("clip.download_asked")).await.unwrap();
+    log(&fleet, (ours, hook.id), "the clip's file", |rows| told(rows, "clip.ready") == 1).await;
+    fleet.store.remove_job(&tenant, job, &entry("job.deleted")).await.unwrap();
     let ended = |rows: &[DeliveryRow]| {
-        told(rows, "job.succeeded") == 1 && told(rows, "job.failed") == 1 && rows.iter().all(|r| r.state == "delivered")
+        ["job.succeeded", "job.failed", "clip.ready", "job.deleted"].iter().all(|kind| told(rows, kind) == 1)
+            && rows.iter().all(|r| r.state == "delivered")
     };
     let rows = log(&fleet, (ours, hook.id), "all to be delivered", ended).await;
     assert_eq!(told(&rows, "job.playable"), 1);
@@ -158,12 +174,19 @@ async fn a_match_is_told_of_once_with_signatures_that_others_verify() {
     let succeeded = &message("job.succeeded")["data"]["job"];
     assert_eq!((succeeded["id"].as_str(), succeeded["state"].as_str()), (Some(&*job.to_string()), Some("succeeded")));
     assert_eq!(succeeded["duration_ms"], 60_000);
+    let clip = message("clip.ready");
+    assert_eq!(clip["data"]["clip"], serde_json::json!({ "id": goal, "error": null }));
+    let deleted = message("job.deleted");
+    for of_the_match in [&clip, &deleted] {
+        assert_eq!(of_the_match["data"]["job"]["id"].as_str(), Some(&*job.to_string()));
+    }
     let failed = &message("job.failed")["data"]["job"];
     assert_eq!(
         (failed["id"].as_str(), failed["failure"]["code"].as_str()),
         (Some(&*bad.to_string()), Some("not_media"))
     );
     assert!(failed["failure"]["message"].as_str().unwrap().contains("not a video"));
+    assert_eq!(failed["failure"]["retryable"], false);
     assert!(stranger.came().is_empty(), "nobody is told of another organisation's jobs");
 }
 

@@ -1,5 +1,6 @@
 //! A job as clients see it.
 
+use fleet::failure::FailureCode;
 use fleet::state::JobState;
 use fleet::store::jobs::JobRow;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,7 @@ pub struct Failure {
     pub code: String,
     /// For a coach: what happened and what to do.
     pub message: String,
-    /// Whether trying again may help; when not, the file itself is the cause.
+    /// Whether trying again may help; when not, the video itself is the cause, or that it was replaced.
     pub retryable: bool,
     /// For ops: what was found and where to look first; only with the scope `ops`.
     #[schema(required)]
@@ -153,7 +154,7 @@ impl Job {
         let failure = row.failure_code.as_ref().map(|code| Failure {
             code: code.clone(),
             message: row.code().map_or("Something went wrong on our side.", |c| c.for_coach()).to_owned(),
-            retryable: row.code().is_none_or(|c| !c.is_of_the_source()),
+            retryable: row.code().is_none_or(FailureCode::is_retryable),
             detail: for_ops.then(|| {
                 let hint = row.code().map_or("", |c| c.for_ops());
                 format!("{}; {hint}", row.failure_message.as_deref().unwrap_or_default())

@@ -70,7 +70,8 @@ impl Api {
     }
 }
 
-/// Tells the store that an upload ended without an object. There may be one, when the end came while it was completed.
+/// Tells the store that an upload ended without an object. There may be one: when the end came while it was completed, or
+/// after that, when nobody needed it any more.
 pub(super) async fn sweep(api: &Api, row: &UploadRow) -> Result<(), DispatchError> {
     let Ok(uploads) = api.uploads().await else { return Ok(()) };
     uploads.abort(&row.multipart).await?;

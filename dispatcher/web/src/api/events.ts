@@ -14,6 +14,8 @@ interface Listener {
   onOpen(again: boolean): void;
   /** The stream broke and will be opened again. */
   onLost(): void;
+  /** The match that was listened to is not there any more. */
+  onGone?(): void;
 }
 
 /** Listens until the function that it gives is called. */
@@ -42,6 +44,7 @@ async function run(jobId: string | null, listener: Listener, stop: AbortSignal):
       const path = jobId === null ? '/v1/events' : `/v1/events?job_id=${encodeURIComponent(jobId)}`;
       const response = await fetch(path, { headers, signal: attempt.signal, cache: 'no-store' });
       if (response.status === 401) keyRefused(bearer);
+      if (response.status === 404 && opened) listener.onGone?.();
       // A key that may not listen, a match that is not there: asking again changes nothing, and other calls tell why.
       if ([401, 403, 404].includes(response.status)) return;
       if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);

@@ -1,15 +1,17 @@
 // Deleting a match, from the list or from its page.
 
 import { call } from '../api/client';
-import { describe } from '../api/problem';
+import { Problem, describe } from '../api/problem';
 import type { Job } from '../api/types';
 import { confirm } from '../ui/confirm';
 import { notice } from '../ui/notices';
 import { dismissMatch } from '../upload/transfers';
+import { forget } from './jobs';
 
-/** Asks, deletes, and says so. False when the match is still there. */
+/** Asks, deletes, and says so. False when the match is still there. The answer may take seconds: the person may have gone
+ * elsewhere by then. */
 export async function removeMatch(job: Job): Promise<boolean> {
-  const video = job.upload_id ? ', with the video that was uploaded,' : '';
+  const video = job.upload_id ? ', with the uploaded video unless another match was made of it,' : '';
   const question = {
     title: 'Delete this match?',
     text: `“${job.title}” and its clips${video} are deleted for good. Links to them stop playing.`,
@@ -19,11 +21,15 @@ export async function removeMatch(job: Job): Promise<boolean> {
   if (!(await confirm(question))) return false;
   try {
     await call<void>(`/v1/jobs/${job.id}`, { method: 'DELETE' });
-    dismissMatch(job.id);
-    notice(`Deleted: ${job.title}`);
-    return true;
   } catch (error) {
-    notice(describe(error), true);
-    return false;
+    // Gone already: the first answer was lost, or somebody else was faster.
+    if (!(error instanceof Problem && error.status === 404)) {
+      notice(describe(error), true);
+      return false;
+    }
   }
+  forget(job.id);
+  dismissMatch(job.id);
+  notice(`Deleted: ${job.title}`);
+  return true;
 }

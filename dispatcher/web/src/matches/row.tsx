@@ -9,8 +9,8 @@ import { Icon } from '../ui/icons';
 import { MatchBar } from '../ui/match-bar';
 import { type Choice, Menu } from '../ui/menu';
 import { notice } from '../ui/notices';
+import { route } from '../router';
 import { may } from '../session';
-import { forget } from './jobs';
 import { Poster } from './poster';
 import { removeMatch } from './remove';
 
@@ -25,9 +25,11 @@ async function act(job: Job, verb: 'cancel' | 'retry'): Promise<void> {
 
 async function remove(job: Job): Promise<void> {
   if (!(await removeMatch(job))) return;
-  forget(job.id);
-  // The button that was pressed is gone with its row.
-  document.querySelector('h1')?.focus();
+  // When its row is gone, so is the button that had the focus; who has moved on meanwhile stays there.
+  setTimeout(() => {
+    const isLost = document.activeElement === null || document.activeElement === document.body;
+    if (isLost && route.peek().page === 'matches') document.querySelector('h1')?.focus({ preventScroll: true });
+  });
 }
 
 export function Row({ job }: { job: Job }) {

@@ -6,6 +6,9 @@ import { listen } from '../api/events';
 import { progressed } from '../api/progress';
 import { Unreachable, describe } from '../api/problem';
 import type { Clip, Job, JobEvent, Page, Playback } from '../api/types';
+import { forget } from '../matches/jobs';
+import { removeMatch } from '../matches/remove';
+import { go } from '../router';
 import { announce, notice } from '../ui/notices';
 import { clock } from '../text/time';
 import { recallPlace } from './place';
@@ -47,6 +50,8 @@ export class Match {
   #leave: (() => void) | null = null;
 
   #hasLeft = false;
+  /** It is this person who deletes it. */
+  #isRemoving = false;
 
   constructor(readonly id: string) {}
 
@@ -66,6 +71,7 @@ export class Match {
         if (again) void this.#load();
       },
       onLost: () => (this.isLive.value = false),
+      onGone: () => this.#gone(),
     });
     return () => {
       this.#hasLeft = true;
@@ -140,6 +146,25 @@ export class Match {
     }
   }
 
+  /** Deletes it, after asking; who still looks at it then goes back to the list. */
+  async remove(): Promise<void> {
+    const job = this.job.value;
+    if (!job) return;
+    this.#isRemoving = true;
+    const isGone = await removeMatch(job);
+    this.#isRemoving = false;
+    if (isGone && !this.#hasLeft) go('/');
+  }
+
+  /** Somebody deleted it. */
+  #gone(): void {
+    this.#search += 1;
+    forget(this.id);
+    if (this.#isRemoving) return go('/');
+    this.isDeleted.value = true;
+    this.error.value = 'This match was deleted.';
+  }
+
   async #load(): Promise<void> {
     try {
       this.#take(await call<Job>(`/v1/jobs/${this.id}`));
@@ -180,11 +205,7 @@ export class Match {
 
   #apply(event: JobEvent): void {
     if (event.job_id !== this.id) return;
-    if (event.type === 'job.deleted') {
-      this.isDeleted.value = true;
-      this.error.value = 'This match was deleted.';
-      return;
-    }
+    if (event.type === 'job.deleted') return this.#gone();
     // Made here or elsewhere; the next event or visit shows what this one could not.
     if (event.type.startsWith('clip.')) void this.#loadClips().catch(() => undefined);
     if (event.job) {

@@ -2,8 +2,6 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
-import { removeMatch } from '../matches/remove';
-import { go } from '../router';
 import { may } from '../session';
 import { canRetry, isAtWork, say } from '../text/state';
 import { percent } from '../text/size';
@@ -65,11 +63,7 @@ export function WatchPage({ id }: { id: string }) {
     choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void match.act('cancel') });
   if (may('jobs:write') && canRetry(job)) choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
   if (may('jobs:write') && !isAtWork(job))
-    choices.push({
-      label: 'Delete',
-      isDanger: true,
-      onSelect: () => void removeMatch(job).then((isGone) => isGone && go('/')),
-    });
+    choices.push({ label: 'Delete', isDanger: true, onSelect: () => void match.remove() });
   const canWatch = match.player.source.value !== null;
 
   return (

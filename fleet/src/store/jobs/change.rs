@@ -47,6 +47,18 @@ impl Store {
         Ok(())
     }
 
+    /// As [`retry`](Self::retry), for one of many: `false` when it was deleted, or tried again, meanwhile.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn retry_if_there(&self, id: Uuid) -> Result<bool, StoreError> {
+        match self.retry(id).await {
+            Ok(()) => Ok(true),
+            Err(StoreError::NoJob(_) | StoreError::Conflict { .. }) => Ok(false),
+            Err(other) => Err(other),
+        }
+    }
+
     /// As [`retry`](Self::retry), within a transaction.
     ///
     /// # Errors
@@ -142,14 +154,8 @@ pub(in crate::store) async fn lock_job(store: &Store, tx: &mut PgConnection, id:
     Ok(JobState::from_word(&word).unwrap_or(JobState::Running))
 }
 
-/// Takes a job whose row is locked from one state to a bad end: its chunks too, under numbers that nobody holds.
-pub(in crate::store) async fn end_job(
-    store: &Store,
-    tx: &mut PgConnection,
-    id: Uuid,
-    edge: Edge,
-    failure: Option<(FailureCode, &str)>,
-) -> Result<(), StoreError> {
+/// Ends what is not done of a job whose row is locked, under numbers that nobody holds.
+pub(in crate::store) async fn end_chunks(store: &Store, tx: &mut PgConnection, job: Uuid) -> Result<(), StoreError> {
     const ENDED: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::JobEnded);
     store.query(
         "with ended as (
@@ -159,10 +165,22 @@ pub(in crate::store) async fn end_job(
          update touchline.attempts a set ended_at = now(), outcome = 'job_ended'
          from ended e where a.job_id = e.job_id and a.chunk = e.chunk and a.attempt = e.attempt - 1 and a.ended_at is null",
     )
-    .bind(id)
+    .bind(job)
     .bind(ENDED.to)
-    .execute(&mut *tx)
+    .execute(tx)
     .await?;
+    Ok(())
+}
+
+/// Takes a job whose row is locked from one state to a bad end: its chunks too, under numbers that nobody holds.
+pub(in crate::store) async fn end_job(
+    store: &Store,
+    tx: &mut PgConnection,
+    id: Uuid,
+    edge: Edge,
+    failure: Option<(FailureCode, &str)>,
+) -> Result<(), StoreError> {
+    end_chunks(store, tx, id).await?;
     store
         .query(
             "with job as (

@@ -35,7 +35,7 @@ impl Store {
         Ok(done.rows_affected())
     }
 
-    /// Uploads that ended without an object and of whose end the object store was not told yet.
+    /// Uploads that ended without an object, or whose object nobody needs, and of whose end the object store was not told yet.
     ///
     /// # Errors
     /// [`StoreError`].
