@@ -30,6 +30,7 @@ pub mod scope;
 pub mod secret_key;
 pub mod signing;
 mod source;
+mod titles;
 pub mod uploads;
 mod webhooks;
 
@@ -169,6 +170,7 @@ fn version_1() -> (Router<Shared>, Router<Shared>, utoipa::openapi::OpenApi) {
         .merge(money::routes())
         .merge(playback::routes())
         .merge(clips::routes())
+        .merge(titles::routes())
         .merge(downloads::routes())
         .merge(events::routes())
         .merge(fleet_view::routes())

@@ -111,6 +111,14 @@ pub enum Verb {
         /// Id, or its first letters
         job: String,
     },
+    /// Rename a match
+    Rename {
+        /// Id, or its first letters
+        job: String,
+        /// What it is to be called
+        #[arg(value_parser = title)]
+        title: String,
+    },
     /// Delete a match that has ended for good: the match, its clips, and the file that was uploaded for it alone
     Delete {
         /// Id, or its first letters
@@ -404,6 +412,12 @@ pub struct UploadArgs {
     pub json: bool,
 }
 
+fn title(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    let is_one = (1..=500).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if is_one { Ok(text.to_owned()) } else { Err("give 1 to 500 printable characters".to_owned()) }
+}
+
 fn number(text: &str, low: f64, high: f64) -> Result<f64, String> {
     let number = text.parse::<f64>().ok().filter(|n| (low..=high).contains(n));
     number.ok_or_else(|| format!("give a number from {low} to {high}"))
@@ -468,6 +482,12 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn titles_are_what_people_can_read() {
+        assert_eq!(title(" Cup final ").as_deref(), Ok("Cup final"));
+        assert!(title(" ").is_err() && title("a\nb").is_err() && title(&"x".repeat(501)).is_err());
     }
 
     #[test]

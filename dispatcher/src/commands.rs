@@ -113,6 +113,7 @@ async fn execute(cli: Cli) -> Result<(), CommandError> {
             print(&format!("{id} is tried again"));
             Ok(())
         }
+        Verb::Rename { job, title } => rename(&fleet, &job, &title).await,
         Verb::Delete { job, yes } => delete(&fleet, &job, yes).await,
         Verb::Focus { job, at } => {
             let store = open(&fleet)?.1;
@@ -270,6 +271,25 @@ fn stop_signal() -> watch::Receiver<bool> {
     receiver
 }
 
+/// What the audit log says of a change to a match from here.
+fn changed(action: &'static str, job: Uuid, title: &str) -> AuditEntry<'static> {
+    let detail = serde_json::json!({ "title": title });
+    AuditEntry { actor: "cli", action, object: job.to_string(), detail, request: "" }
+}
+
+async fn rename(args: &FleetArgs, job: &str, title: &str) -> Result<(), CommandError> {
+    let store = open(args)?.1;
+    let job = store.job(find(&store, job).await?).await?;
+    let tenant = store.tenant(job.organisation_id);
+    let mut tx = tenant.begin().await?;
+    if store.rename_in(&mut tx, job.id, title).await? {
+        tenant.audit(&mut tx, &changed("job.renamed", job.id, title)).await?;
+        tx.commit().await.map_err(StoreError::from)?;
+    }
+    print(&format!("{} is called \u{201c}{title}\u{201d}", job.id));
+    Ok(())
+}
+
 /// Deletes a match, or says what that would be.
 async fn delete(args: &FleetArgs, job: &str, is_meant: bool) -> Result<(), CommandError> {
     let (config, store) = open(args)?;
@@ -280,13 +300,7 @@ async fn delete(args: &FleetArgs, job: &str, is_meant: bool) -> Result<(), Comma
         return Err(CommandError::Usage(what));
     }
     let tenant = store.tenant(job.organisation_id);
-    let audit = AuditEntry {
-        actor: "cli",
-        action: "job.deleted",
-        object: job.id.to_string(),
-        detail: serde_json::json!({ "title": job.title }),
-        request: "",
-    };
+    let audit = changed("job.deleted", job.id, &job.title);
     let objects = config.objects(&config.buckets()).await?;
     store.remove_job(&tenant, job.id, &audit).await?;
     // The next sweep of a dispatcher would do this; a file that was uploaded is always left to one.

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use sqlx::migrate::MigrateError;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::{FromRow, PgPool, SqlSafeStr};
+use sqlx::{ConnectOptions, FromRow, PgPool, SqlSafeStr};
 
 use crate::fault::{Injected, call};
 use crate::state::{ChunkEvent, ChunkState, Illegal, JobEvent, JobState};
@@ -226,7 +226,13 @@ impl Store {
         migrator.create_schema("touchline");
         migrator.dangerous_set_table_name("touchline._migrations");
         let run = async {
-            migrator.run(&self.pool).await.map_err(|error| match error {
+            // Whole files as slow statements, in the log of a busy machine's first start, help nobody.
+            let options = PgConnectOptions::clone(&self.pool.connect_options()).disable_statement_logging();
+            let patience = self.pool.options().get_acquire_timeout();
+            let quiet = PgPoolOptions::new().max_connections(1).acquire_timeout(patience).connect_lazy_with(options);
+            let done = migrator.run(&quiet).await;
+            quiet.close().await;
+            done.map_err(|error| match error {
                 MigrateError::Execute(error) => error.into(),
                 error => StoreError::Migration(Box::new(error)),
             })

@@ -29,11 +29,11 @@ macro_rules! scopes {
 scopes! {
     /// See jobs, their events and clips, and play them.
     JobsRead = "jobs:read",
-    /// Make, cancel, retry, delete jobs.
+    /// Make, rename, cancel, retry, delete jobs.
     JobsWrite = "jobs:write",
     /// Upload.
     UploadsWrite = "uploads:write",
-    /// Make and delete clips, share.
+    /// Make, rename and delete clips, share.
     ClipsWrite = "clips:write",
     /// Manage webhooks.
     Webhooks = "webhooks",

@@ -49,6 +49,7 @@ await tell('coach', DESK, async (browser, facts) => {
   await clip(page, facts, shot);
   await accessible('watch, complete');
   await share(page, facts);
+  await rename(page, shot);
   await remove(page, id, shot);
 });
 
@@ -175,17 +176,32 @@ async function share(page, facts) {
   }
 }
 
+/** A name that says more than the file's; none is refused. */
+async function rename(page, shot) {
+  await page.getByRole('button', { name: 'Close' }).click();
+  await page.getByRole('button', { name: 'Actions for this match' }).click();
+  await page.getByRole('menuitem', { name: 'Rename' }).click();
+  const field = page.getByLabel('Name', { exact: true });
+  check((await field.inputValue()) === 'cup final', 'the field holds the name');
+  await field.fill(' ');
+  await page.keyboard.press('Enter');
+  await page.getByText('Give it a name.').waitFor();
+  await shot('9-rename');
+  await field.fill('Cup final, U17');
+  await page.keyboard.press('Enter');
+  await page.getByRole('heading', { name: 'Cup final, U17', exact: true, level: 1 }).waitFor();
+}
+
 /** The match is gone, and nothing else: the page goes back to the list, which no longer shows it. */
 async function remove(page, id, shot) {
-  await page.getByRole('button', { name: 'Close' }).click();
   await page.getByRole('button', { name: 'Actions for this match' }).click();
   await page.getByRole('menuitem', { name: 'Delete' }).click();
   await page.getByText('are deleted for good').waitFor();
-  await shot('9-delete');
+  await shot('10-delete');
   await page.getByRole('button', { name: 'Delete the match' }).click();
   await page.getByRole('heading', { name: 'Matches', exact: true }).waitFor();
   check((await page.locator(`[href="/jobs/${id}"]`).count()) === 0, 'the list shows the match that was deleted');
   const { items } = await api(page, '/v1/jobs');
   check(!items.some((job) => job.id === id), 'the match that was deleted is listed');
-  await shot('10-deleted');
+  await shot('11-deleted');
 }

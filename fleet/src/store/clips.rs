@@ -165,4 +165,25 @@ impl Tenant {
         let sql = format!("{CLIP} where c.id = $1");
         Ok(self.store().query_as(sqlx::AssertSqlSafe(sql)).bind(id).fetch_optional(tx).await?)
     }
+
+    /// Renames a clip. `false` when it is called so already, or there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rename_clip(&self, tx: &mut PgConnection, id: Uuid, title: &str) -> Result<bool, StoreError> {
+        let done = self
+            .store()
+            .query(
+                "with clip as (
+                    update touchline.clips set title = $2 where id = $1 and title <> $2 returning organisation_id, job_id)
+                 insert into touchline.events (organisation_id, job_id, type, data)
+                 select organisation_id, job_id, 'clip.renamed', jsonb_build_object('clip_id', $1::uuid, 'title', $2::text)
+                 from clip",
+            )
+            .bind(id)
+            .bind(title)
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
 }

@@ -96,6 +96,25 @@ async fn a_match_is_watched_clipped_and_shared_while_it_is_being_made() {
     let (_, renditions) = client.get(&format!("/jobs/{id}/renditions")).await;
     assert!(renditions["items"].as_array().unwrap().iter().all(|r| r["segments"].as_i64() > Some(0)), "{renditions}");
 
+    // Renamed, both; nothing is called nothing.
+    let rename = async |path: &str, title: &str| {
+        let answer = client.send(Method::PATCH, path, Some(json!({ "title": title })), &[]).await;
+        (answer.status(), answer.json::<Value>().await.unwrap())
+    };
+    let (of_clip, of_match) = (format!("/clips/{goal_id}"), format!("/jobs/{id}"));
+    for (path, title) in [(&of_clip, "1:0"), (&of_match, " Cup final, U17 ")] {
+        let (status, renamed) = rename(path, title).await;
+        assert_eq!((status, renamed["title"].as_str()), (StatusCode::OK, Some(title.trim())), "{renamed}");
+        assert_eq!(rename(path, title.trim()).await.0, StatusCode::OK, "it is called so already");
+        assert_eq!(client.get(path).await.1["title"].as_str(), Some(title.trim()));
+        let (status, refused) = rename(path, " ").await;
+        assert_eq!((status, &refused["code"]), (StatusCode::UNPROCESSABLE_ENTITY, &json!("invalid")), "{refused}");
+    }
+    wait_for(dir.path(), &mut events, "clip.renamed").await;
+    wait_for(dir.path(), &mut events, "job.renamed").await;
+    let nothing = format!("/jobs/{goal_id}");
+    assert_eq!(rename(&nothing, "x").await.0, StatusCode::NOT_FOUND);
+
     // The clip outlives the making, and ends when it is deleted.
     assert_eq!(client.get(&clips).await.1["items"].as_array().unwrap().len(), 1);
     let gone = client.send(Method::DELETE, &format!("/clips/{goal_id}"), None, &[]).await;
@@ -103,7 +122,8 @@ async fn a_match_is_watched_clipped_and_shared_while_it_is_being_made() {
     assert_eq!(client.get(&format!("/clips/{goal_id}")).await.0, StatusCode::NOT_FOUND);
     let (_, log) = client.get("/audit").await;
     let actions: Vec<&str> = log["items"].as_array().unwrap().iter().filter_map(|l| l["action"].as_str()).collect();
-    assert_eq!(actions, ["clip.deleted", "clip.shared", "clip.created", "job.created"]);
+    let wanted = ["clip.deleted", "job.renamed", "clip.renamed", "clip.shared", "clip.created", "job.created"];
+    assert_eq!(actions, wanted);
     let (_, usage) = client.get("/usage").await;
     assert!((usage["minutes"].as_f64().unwrap() - 4.0).abs() < 0.1, "{usage}");
 }

@@ -70,6 +70,7 @@ fn body(operation: &Operation) -> Value {
         "quote" => json!({ "duration_s": 5400 }),
         "jobs/{id}/focus" => json!({ "at_s": 1 }),
         "jobs/{id}/clips" => json!({ "start_s": 0, "end_s": 2, "title": MARK }),
+        "jobs/{id}" | "clips/{id}" => json!({ "title": format!("{MARK} {}", Uuid::now_v7()) }),
         "uploads" => json!({ "filename": format!("{MARK}.mp4"), "size_bytes": 6_000_000 }),
         "uploads/{id}/parts" => json!({ "parts": [{ "number": 1 }] }),
         "webhooks" => json!({ "url": format!("https://example.org/{MARK}"), "events": ["job.failed"] }),

@@ -138,6 +138,8 @@ async fn the_command_line_deletes_only_what_is_meant() {
     let id = jobs[0]["id"].as_str().unwrap();
     let (_, job) = local.owner(dir.path()).get(&format!("/jobs/{id}")).await;
     assert_eq!((&job["failure"]["code"], &job["failure"]["retryable"]), (&json!("not_media"), &json!(false)));
+    let (is_done, said) = run(dir.path(), &["rename", id, "Cup final"]);
+    assert!(is_done && run(dir.path(), &["jobs"]).1.contains("Cup final"), "{said}");
     let (is_done, _) = run(dir.path(), &["delete", id]);
     assert!(!is_done, "not without --yes");
     assert!(run(dir.path(), &["show", id]).0);

@@ -71,7 +71,7 @@ export async function answer(world, request, response, url) {
   if (found) return jobs(world, `${job[1]} ${job[3] ?? ''}`.trim(), found, body, send);
   const clip = /^(\w+) \/v1\/clips\/([\w-]+)(?:\/(\w+))?$/.exec(at);
   const of = clip && world.clips.find((c) => c.id === clip[2]);
-  if (of) return clips(world, `${clip[1]} ${clip[3] ?? ''}`.trim(), of, send);
+  if (of) return clips(world, `${clip[1]} ${clip[3] ?? ''}`.trim(), of, body, send);
   if (/^POST \/v1\/(workers\/[\w-]+\/drain|redrive)$/.test(at)) return send(200, {});
   return refuse(404, 'not_found', 'There is nothing at this address.');
 }
@@ -144,6 +144,9 @@ function jobs(world, act, job, body, send) {
   switch (act) {
     case 'GET':
       return send(200, job);
+    case 'PATCH':
+      world.change(job, 'renamed', { title: body.title });
+      return send(200, job);
     case 'DELETE':
       world.remove(job);
       return send(204);
@@ -172,7 +175,8 @@ function jobs(world, act, job, body, send) {
   }
 }
 
-function clips(world, act, clip, send) {
+function clips(world, act, clip, body, send) {
+  if (act === 'PATCH') clip.title = body.title;
   if (act === 'DELETE') world.clips.splice(world.clips.indexOf(clip), 1);
   if (act === 'POST download')
     clip.download = { state: 'ready', progress: 1, height: 720, url: `/media/${clip.job_id}/poster.jpg`, error: null };

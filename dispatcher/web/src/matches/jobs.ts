@@ -123,6 +123,11 @@ function matches(job: Job): boolean {
   );
 }
 
+/** Puts what is known of a match now in place of what was known. */
+export function replace(now: Job): void {
+  jobs.value = jobs.value && jobs.value.map((job) => (job.id === now.id ? now : job));
+}
+
 /** Takes a match that was deleted out of the list. */
 export function forget(id: string): void {
   jobs.value = jobs.value && jobs.value.filter((job) => job.id !== id);

@@ -11,6 +11,7 @@ import { confirm } from '../ui/confirm';
 import { Icon } from '../ui/icons';
 import { type Choice, Menu } from '../ui/menu';
 import { notice } from '../ui/notices';
+import { RenameDialog } from '../ui/rename';
 import { ClipDialog } from './clip-dialog';
 import type { Match } from './match';
 import { ShareDialog } from './share';
@@ -21,6 +22,7 @@ const LOOK = 1500;
 export function ClipList({ match }: { match: Match }) {
   const playing = useSignal<Clip | null>(null);
   const sharing = useSignal<Clip | null>(null);
+  const renaming = useSignal<Clip | null>(null);
   const clips = match.clips.value;
 
   const replace = (clip: Clip) => (match.clips.value = match.clips.value.map((c) => (c.id === clip.id ? clip : c)));
@@ -83,6 +85,7 @@ export function ClipList({ match }: { match: Match }) {
           ];
           if (may('clips:write')) {
             choices.push({ label: 'Share', onSelect: () => (sharing.value = clip) });
+            choices.push({ label: 'Rename', onSelect: () => (renaming.value = clip) });
             if (heights.length < 2 && (state === 'none' || state === 'failed'))
               choices.push({ label: 'Make a file to download', onSelect: () => void prepare(clip) });
             if (heights.length > 1 && state !== undefined)
@@ -145,6 +148,14 @@ export function ClipList({ match }: { match: Match }) {
           path={`/v1/clips/${sharing.value.id}/share`}
           title={sharing.value.title}
           onClose={() => (sharing.value = null)}
+        />
+      )}
+      {renaming.value && (
+        <RenameDialog<Clip>
+          path={`/v1/clips/${renaming.value.id}`}
+          title={renaming.value.title}
+          onRenamed={replace}
+          onClose={() => (renaming.value = null)}
         />
       )}
     </section>

@@ -2,6 +2,7 @@
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useMemo } from 'preact/hooks';
+import type { Job } from '../api/types';
 import { may } from '../session';
 import { canRetry, isAtWork, say } from '../text/state';
 import { percent } from '../text/size';
@@ -10,6 +11,7 @@ import { Heading } from '../ui/heading';
 import { Icon } from '../ui/icons';
 import { MatchBar } from '../ui/match-bar';
 import { type Choice, Menu } from '../ui/menu';
+import { RenameDialog } from '../ui/rename';
 import { ClipList } from './clip-list';
 import { ClipTool, type Points } from './clip-tool';
 import { Match } from './match';
@@ -22,6 +24,7 @@ export function WatchPage({ id }: { id: string }) {
   const match = useMemo(() => new Match(id), [id]);
   const points = useSignal<Points>({ start: null, end: null });
   const isSharing = useSignal(false);
+  const isRenaming = useSignal(false);
   useEffect(() => match.follow(), [match]);
   useEffect(() => {
     const keep = () => {
@@ -61,6 +64,7 @@ export function WatchPage({ id }: { id: string }) {
   const choices: Choice[] = [];
   if (may('jobs:write') && isAtWork(job))
     choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void match.act('cancel') });
+  if (may('jobs:write')) choices.push({ label: 'Rename', onSelect: () => (isRenaming.value = true) });
   if (may('jobs:write') && canRetry(job)) choices.push({ label: 'Try again', onSelect: () => void match.act('retry') });
   if (may('jobs:write') && !isAtWork(job))
     choices.push({ label: 'Delete', isDanger: true, onSelect: () => void match.remove() });
@@ -118,6 +122,14 @@ export function WatchPage({ id }: { id: string }) {
       </div>
       {isSharing.value && (
         <ShareDialog path={`/v1/jobs/${id}/share`} title={job.title} onClose={() => (isSharing.value = false)} />
+      )}
+      {isRenaming.value && (
+        <RenameDialog<Job>
+          path={`/v1/jobs/${id}`}
+          title={job.title}
+          onRenamed={(renamed) => (match.job.value = renamed)}
+          onClose={() => (isRenaming.value = false)}
+        />
       )}
     </div>
   );

@@ -101,6 +101,26 @@ impl Store {
         Ok(())
     }
 
+    /// Renames a job. `false` when it is called so already, or there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn rename_in(&self, tx: &mut PgConnection, id: Uuid, title: &str) -> Result<bool, StoreError> {
+        let done = self
+            .query(
+                "with job as (
+                    update touchline.jobs set title = $2, updated_at = now()
+                    where id = $1 and title <> $2 and removed_at is null returning organisation_id)
+                 insert into touchline.events (organisation_id, job_id, type, data)
+                 select organisation_id, $1, 'job.renamed', jsonb_build_object('title', $2::text) from job",
+            )
+            .bind(id)
+            .bind(title)
+            .execute(tx)
+            .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Puts the match from `second` on first among what is not yet released, beginning with the chunk that holds it.
     ///
     /// # Errors
