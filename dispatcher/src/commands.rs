@@ -284,8 +284,10 @@ async fn rename(args: &FleetArgs, job: &str, title: &str) -> Result<(), CommandE
     let mut tx = tenant.begin().await?;
     if store.rename_in(&mut tx, job.id, title).await? {
         tenant.audit(&mut tx, &changed("job.renamed", job.id, title)).await?;
-        tx.commit().await.map_err(StoreError::from)?;
     }
+    // There is one, and it is called so.
+    store.job_in(&mut tx, job.id).await?;
+    tx.commit().await.map_err(StoreError::from)?;
     print(&format!("{} is called \u{201c}{title}\u{201d}", job.id));
     Ok(())
 }

@@ -164,9 +164,11 @@ impl Store {
         const PUBLISHED: Edge = Edge::job(JobState::Publishing, JobEvent::Published);
         let done = self
             .query(
-                "with done as (
-                    update touchline.jobs set state = $2, finished_at = now(), updated_at = now()
-                    where clip_id is not null and state = $1 returning id, clip_id),
+                "with due as (
+                    select id from touchline.jobs where clip_id is not null and state = $1 order by id for update),
+                 done as (
+                    update touchline.jobs j set state = $2, finished_at = now(), updated_at = now()
+                    from due where j.id = due.id returning j.id, j.clip_id),
                  clip as (
                     update touchline.clips c set download = 'ready', download_key = s.uri
                     from done d join touchline.segments s on s.job_id = d.id and s.rendition = $3

@@ -98,10 +98,11 @@ impl Store {
         const ENDED: Edge = Edge::job(JobState::Running, JobEvent::Cancelled);
         let jobs: Vec<(Uuid,)> = self
             .query_as(
-                "update touchline.jobs set clip_id = null, removed_at = now(), updated_at = now(),
+                "with those as (select id from touchline.jobs where clip_id = any($1) order by id for update)
+                 update touchline.jobs j set clip_id = null, removed_at = now(), updated_at = now(),
                     state = case when finished_at is null then $2 else state end,
                     finished_at = coalesce(finished_at, now())
-                 where clip_id = any($1) returning id",
+                 from those where j.id = those.id returning j.id",
             )
             .bind(clips)
             .bind(ENDED.to)

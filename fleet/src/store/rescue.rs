@@ -189,15 +189,18 @@ impl Store {
             .collect()
     }
 
-    /// Fails the job of a chunk that was given up. `false` when that is no longer so: the job has ended, is tried again, or
-    /// has another plan.
+    /// Fails the job of a chunk that was given up. `false` when that is no longer so: the job has ended, was deleted, is tried
+    /// again, or has another plan.
     ///
     /// # Errors
     /// [`StoreError`].
     pub async fn fail_given_up(&self, gone: &GivenUp) -> Result<bool, StoreError> {
         let mut tx = self.begin().await?;
         // The job's row first: a retry holds it while it gives the chunk its next number.
-        let state = lock_job(self, &mut tx, gone.job).await?;
+        let state = match lock_job(self, &mut tx, gone.job).await {
+            Err(StoreError::NoJob(_)) => return Ok(false),
+            other => other?,
+        };
         let Ok(failed) = Edge::of_job(state, JobEvent::Failed) else { return Ok(false) };
         if !is_given_up(self, &mut tx, gone).await? {
             return Ok(false);

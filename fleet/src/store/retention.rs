@@ -18,20 +18,34 @@ impl Store {
     /// [`StoreError`].
     pub async fn delete_old_jobs(&self, after: Duration, limit: u32) -> Result<u64, StoreError> {
         let mut tx = self.begin().await?;
-        let gone: Vec<(Option<Uuid>,)> = self
+        let old: Vec<(Uuid,)> = self
             .query_as(
-                "with old as (
-                select id, organisation_id from touchline.jobs
-                where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null
+                "select id from touchline.jobs
+                 where finished_at < now() - make_interval(secs => $1) and (state <> 'succeeded' or clip_id is not null
                     or removed_at < now() - make_interval(secs => $1))
-                order by finished_at limit $2 for update skip locked),
-             events as (delete from touchline.events where job_id in (select id from old)),
-             noted as (insert into touchline.removed_jobs (id, organisation_id) select id, organisation_id from old
-                on conflict (id) do nothing)
-             delete from touchline.jobs where id in (select id from old) returning upload_id",
+                 order by finished_at limit $2 for update skip locked",
             )
             .bind(seconds(after))
             .bind(i64::from(limit))
+            .fetch_all(&mut *tx)
+            .await?;
+        let old: Vec<Uuid> = old.into_iter().map(|(job,)| job).collect();
+        let clips: Vec<(Uuid,)> = self
+            .query_as("select id from touchline.clips where job_id = any($1)")
+            .bind(&old)
+            .fetch_all(&mut *tx)
+            .await?;
+        // Who made their files, a moment ago perhaps, stays.
+        self.retire_downloads(&mut tx, &clips.into_iter().map(|(clip,)| clip).collect::<Vec<_>>()).await?;
+        let gone: Vec<(Option<Uuid>,)> = self
+            .query_as(
+                "with events as (delete from touchline.events where job_id = any($1)),
+                 noted as (
+                    insert into touchline.removed_jobs (id, organisation_id)
+                    select id, organisation_id from touchline.jobs where id = any($1) on conflict (id) do nothing)
+                 delete from touchline.jobs where id = any($1) returning upload_id",
+            )
+            .bind(&old)
             .fetch_all(&mut *tx)
             .await?;
         // In order, so that two who do this wait for each other rather than in a circle.

@@ -9,8 +9,11 @@ use bytes::Bytes;
 use dispatcher::sweep::{Retention, sweep_once};
 use fleet::keys;
 use fleet::objects::{FolderStore, ObjectStore, PutCondition, meta_for};
+use fleet::queue::Message;
 use fleet::store::jobs::NewJob;
+use fleet::store::ledger::AttemptUse;
 use fleet::store::tenant::AuditEntry;
+use fleet::store::work::{AttemptId, Claimed, Ending};
 use fleet::store::{Store, StoreError, StoreOptions};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -287,14 +290,17 @@ async fn who_made_a_file_of_a_clip_that_is_deleted_is_paid_all_the_same() {
     let job = store.submit(&new_job(organisation)).await.unwrap();
     store.cancel(job).await.unwrap();
     let clips = [Uuid::now_v7(), Uuid::now_v7()];
+    let mut claimed = Vec::new();
     for clip in clips {
         let mut tx = tenant.begin().await.unwrap();
         tenant.create_clip(&mut tx, clip, job, "goal", (0, 2000)).await.unwrap();
         tx.commit().await.unwrap();
         store.ask_download(&tenant, clip, 2.0, None, &entry(clip)).await.unwrap();
+        claimed.push(claimed_download(&store, clip).await);
     }
     // In another height: the first file's job ends. Then one clip is deleted, then the match.
     store.ask_download(&tenant, clips[0], 2.0, Some(90), &entry(clips[0])).await.unwrap();
+    claimed.push(claimed_download(&store, clips[0]).await);
     let other = store.ensure_organisation("b", 1).await.unwrap();
     assert!(!store.delete_clip(&store.tenant(other), clips[0], &entry(clips[0])).await.unwrap(), "not by others");
     assert_eq!(at_work(&store).await, 2);
@@ -313,7 +319,46 @@ async fn who_made_a_file_of_a_clip_that_is_deleted_is_paid_all_the_same() {
     .unwrap();
     assert_eq!(kept, (3, 3), "bills are split by them");
     assert!(store.jobs(None, 10).await.unwrap().is_empty(), "nobody sees them");
+    let told = |uses: &[AttemptUse]| {
+        let mut jobs: Vec<Uuid> = uses.iter().filter(|a| a.ended_at.is_some()).map(|a| a.job_id).collect();
+        jobs.sort();
+        jobs
+    };
+    let mut wanted: Vec<Uuid> = claimed.iter().map(|id| id.job).collect();
+    wanted.sort();
+    assert_eq!(told(&store.attempts_on(&[""]).await.unwrap()), wanted, "and all have ended");
+    for id in claimed {
+        assert!(!store.end_attempt(id, 0, &Ending::HandedBack).await.unwrap(), "who comes late changes nothing");
+    }
     assert_eq!(store.delete_old_jobs(Duration::ZERO, 10).await.unwrap(), 4);
+
+    // Rows of a match that is kept no longer, when somebody asked for a file of its clip a moment ago.
+    let old = store.submit(&new_job(organisation)).await.unwrap();
+    store.cancel(old).await.unwrap();
+    let mut tx = tenant.begin().await.unwrap();
+    tenant.create_clip(&mut tx, clips[0], old, "goal", (0, 2000)).await.unwrap();
+    tx.commit().await.unwrap();
+    store.ask_download(&tenant, clips[0], 2.0, None, &entry(clips[0])).await.unwrap();
+    let late = claimed_download(&store, clips[0]).await;
+    assert_eq!(store.delete_old_jobs(Duration::ZERO, 10).await.unwrap(), 1);
+    assert_eq!((at_work(&store).await, told(&store.attempts_on(&[""]).await.unwrap())), (0, vec![late.job]));
+}
+
+/// A worker takes the job that makes the file of a clip.
+async fn claimed_download(store: &Store, clip: Uuid) -> AttemptId {
+    let job: Uuid = sqlx::query_scalar(
+        "update touchline.chunks set state = 'queued', queued_at = now()
+         where job_id = (select id from touchline.jobs where clip_id = $1) returning job_id",
+    )
+    .bind(clip)
+    .fetch_one(store.pool())
+    .await
+    .unwrap();
+    let (message, lease) = (Message::new(job, 1, 1), Duration::from_secs(60));
+    match store.claim(&message, Uuid::now_v7(), "local", &["x264".to_owned()], lease).await.unwrap() {
+        Claimed::Ours(claim) => claim.id,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// How many jobs have not ended.

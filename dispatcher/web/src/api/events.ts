@@ -3,6 +3,7 @@
 import { backoff } from '../backoff';
 import { key, keyRefused } from '../session';
 import { FrameParser } from './sse';
+import { readProblem } from './problem';
 import type { JobEvent } from './types';
 
 /** Longer silence than this, in ms, means the connection is dead: the server sends a comment every 15 s. */
@@ -44,7 +45,9 @@ async function run(jobId: string | null, listener: Listener, stop: AbortSignal):
       const path = jobId === null ? '/v1/events' : `/v1/events?job_id=${encodeURIComponent(jobId)}`;
       const response = await fetch(path, { headers, signal: attempt.signal, cache: 'no-store' });
       if (response.status === 401) keyRefused(bearer);
-      if (response.status === 404 && opened) listener.onGone?.();
+      if (response.status === 404 && opened && readProblem(404, await response.text()).code === 'not_found') {
+        listener.onGone?.();
+      }
       // A key that may not listen, a match that is not there: asking again changes nothing, and other calls tell why.
       if ([401, 403, 404].includes(response.status)) return;
       if (!response.ok || !response.body) throw new Error(`events: ${response.status}`);

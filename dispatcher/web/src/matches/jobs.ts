@@ -29,6 +29,8 @@ export const filter = signal<Filter>('all');
 export const query = signal('');
 export const listError = signal<string | null>(null);
 export const isLive = signal(true);
+/** The match that is being renamed: also when the list no longer shows it. */
+export const renaming = signal<Job | null>(null);
 /** Where each question goes on. */
 const cursors = signal<{ state: JobState | null; cursor: string }[]>([]);
 export const hasMore = computed(() => cursors.value.length > 0);
@@ -42,6 +44,7 @@ onOtherPerson(() => {
   query.value = '';
   listError.value = null;
   isLive.value = true;
+  renaming.value = null;
   cursors.value = [];
 });
 
@@ -123,9 +126,9 @@ function matches(job: Job): boolean {
   );
 }
 
-/** Puts what is known of a match now in place of what was known. */
-export function replace(now: Job): void {
-  jobs.value = jobs.value && jobs.value.map((job) => (job.id === now.id ? now : job));
+/** Calls a match by its new name; the rest of it may have moved on since. */
+export function rename({ id, title }: Job): void {
+  jobs.value = jobs.value && jobs.value.map((job) => (job.id === id ? { ...job, title } : job));
 }
 
 /** Takes a match that was deleted out of the list. */

@@ -1,12 +1,27 @@
 // All matches of a club: add one, see how far each is.
 
 import { useEffect } from 'preact/hooks';
+import type { Job } from '../api/types';
 import { may, me } from '../session';
 import { Heading } from '../ui/heading';
 import { Icon } from '../ui/icons';
+import { RenameDialog } from '../ui/rename';
 import { findUnfinished, transfers } from '../upload/transfers';
 import { Drop } from './drop';
-import { type Filter, filter, follow, hasMore, isLive, jobs, listError, load, more, query } from './jobs';
+import {
+  type Filter,
+  filter,
+  follow,
+  hasMore,
+  isLive,
+  jobs,
+  listError,
+  load,
+  more,
+  query,
+  rename,
+  renaming,
+} from './jobs';
 import { Row } from './row';
 import { Uploads } from './uploads';
 
@@ -70,6 +85,15 @@ export function MatchesPage() {
         </div>
       )}
       {isNew && <FirstSteps />}
+      {renaming.value && (
+        <RenameDialog<Job>
+          key={renaming.value.id}
+          path={`/v1/jobs/${renaming.value.id}`}
+          title={renaming.value.title}
+          onRenamed={rename}
+          onClose={() => (renaming.value = null)}
+        />
+      )}
       {hasMore.value && (
         <button type="button" class="button more" onClick={() => void more()}>
           Show more

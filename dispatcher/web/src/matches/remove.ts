@@ -9,8 +9,10 @@ import { dismissMatch } from '../upload/transfers';
 import { forget } from './jobs';
 
 /** Asks, deletes, and says so. False when the match is still there. The answer may take seconds: the person may have gone
- * elsewhere by then. */
-export async function removeMatch(job: Job): Promise<boolean> {
+ * elsewhere by then.
+ *
+ * @param onAgreed called between the two. */
+export async function removeMatch(job: Job, onAgreed?: () => void): Promise<boolean> {
   const video = job.upload_id ? ', with the uploaded video unless another match was made of it,' : '';
   const question = {
     title: 'Delete this match?',
@@ -19,6 +21,7 @@ export async function removeMatch(job: Job): Promise<boolean> {
     no: 'Keep it',
   };
   if (!(await confirm(question))) return false;
+  onAgreed?.();
   try {
     await call<void>(`/v1/jobs/${job.id}`, { method: 'DELETE' });
   } catch (error) {

@@ -1,6 +1,5 @@
 // One match in the list.
 
-import { useSignal } from '@preact/signals';
 import { call, intention } from '../api/client';
 import { describe } from '../api/problem';
 import type { Job } from '../api/types';
@@ -10,10 +9,9 @@ import { Icon } from '../ui/icons';
 import { MatchBar } from '../ui/match-bar';
 import { type Choice, Menu } from '../ui/menu';
 import { notice } from '../ui/notices';
-import { RenameDialog } from '../ui/rename';
 import { route } from '../router';
 import { may } from '../session';
-import { replace } from './jobs';
+import { renaming } from './jobs';
 import { Poster } from './poster';
 import { removeMatch } from './remove';
 
@@ -37,11 +35,10 @@ async function remove(job: Job): Promise<void> {
 
 export function Row({ job }: { job: Job }) {
   const saying = say(job);
-  const isRenaming = useSignal(false);
   const choices: Choice[] = [];
   if (may('jobs:write')) {
     if (isAtWork(job)) choices.push({ label: 'Cancel', isDanger: true, onSelect: () => void act(job, 'cancel') });
-    choices.push({ label: 'Rename', onSelect: () => (isRenaming.value = true) });
+    choices.push({ label: 'Rename', onSelect: () => (renaming.value = job) });
     if (canRetry(job)) choices.push({ label: 'Try again', onSelect: () => void act(job, 'retry') });
     if (!isAtWork(job)) choices.push({ label: 'Delete', isDanger: true, onSelect: () => void remove(job) });
   }
@@ -64,14 +61,6 @@ export function Row({ job }: { job: Job }) {
         <Menu label={`Actions for ${job.title}`} choices={choices}>
           <Icon name="more" />
         </Menu>
-      )}
-      {isRenaming.value && (
-        <RenameDialog<Job>
-          path={`/v1/jobs/${job.id}`}
-          title={job.title}
-          onRenamed={replace}
-          onClose={() => (isRenaming.value = false)}
-        />
       )}
     </li>
   );

@@ -5,6 +5,7 @@ import { useEffect, useRef } from 'preact/hooks';
 import { call } from '../api/client';
 import { describe } from '../api/problem';
 import { Dialog } from './dialog';
+import { notice } from './notices';
 
 interface Props<T> {
   /** Where it is changed. */
@@ -21,8 +22,10 @@ export function RenameDialog<T>({ path, title, onRenamed, onClose }: Props<T>) {
   useEffect(() => input.current?.select(), []);
 
   const refuse = (why: string) => {
+    // Closed meanwhile: then it is told on the page.
+    if (!input.current) return notice(why, true);
     error.value = why;
-    input.current?.focus();
+    input.current.focus();
   };
   const save = async (event: Event) => {
     event.preventDefault();
@@ -31,7 +34,7 @@ export function RenameDialog<T>({ path, title, onRenamed, onClose }: Props<T>) {
     isBusy.value = true;
     try {
       onRenamed(await call<T>(path, { method: 'PATCH', body: { title: wanted } }));
-      onClose();
+      if (input.current) onClose();
     } catch (problem) {
       refuse(describe(problem));
     } finally {

@@ -150,8 +150,7 @@ export class Match {
   async remove(): Promise<void> {
     const job = this.job.value;
     if (!job) return;
-    this.#isRemoving = true;
-    const isGone = await removeMatch(job);
+    const isGone = await removeMatch(job, () => (this.#isRemoving = true));
     this.#isRemoving = false;
     if (isGone && !this.#hasLeft) go('/');
   }
@@ -169,8 +168,9 @@ export class Match {
     try {
       this.#take(await call<Job>(`/v1/jobs/${this.id}`));
       await this.#loadClips();
-      this.error.value = null;
+      if (!this.isDeleted.value) this.error.value = null;
     } catch (error) {
+      if (this.isDeleted.value) return;
       // What is already there can still be watched.
       if (this.job.value === null || !(error instanceof Unreachable)) this.error.value = describe(error);
     }
@@ -226,7 +226,7 @@ export class Match {
       this.#feed();
       await this.#loadThumbnails();
     } catch (error) {
-      if (this.player.source.value === null) this.error.value = describe(error);
+      if (this.player.source.value === null && !this.isDeleted.value) this.error.value = describe(error);
     }
   }
 

@@ -127,7 +127,7 @@ export function WatchPage({ id }: { id: string }) {
         <RenameDialog<Job>
           path={`/v1/jobs/${id}`}
           title={job.title}
-          onRenamed={(renamed) => (match.job.value = renamed)}
+          onRenamed={({ title }) => (match.job.value = { ...job, ...match.job.peek(), title })}
           onClose={() => (isRenaming.value = false)}
         />
       )}

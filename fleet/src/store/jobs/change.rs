@@ -177,18 +177,24 @@ pub(in crate::store) async fn lock_job(store: &Store, tx: &mut PgConnection, id:
 /// Ends what is not done of a job whose row is locked, under numbers that nobody holds.
 pub(in crate::store) async fn end_chunks(store: &Store, tx: &mut PgConnection, job: Uuid) -> Result<(), StoreError> {
     const ENDED: Edge = Edge::chunk(ChunkState::Running, ChunkEvent::JobEnded);
-    store.query(
-        "with ended as (
-            update touchline.chunks set state = $2, attempt = attempt + 1, worker_id = null, lease_until = null,
+    store
+        .query(
+            "update touchline.chunks set state = $2, attempt = attempt + 1, worker_id = null, lease_until = null,
                 finished_at = now()
-            where job_id = $1 and state in ('waiting', 'queued', 'running') returning job_id, chunk, attempt)
-         update touchline.attempts a set ended_at = now(), outcome = 'job_ended'
-         from ended e where a.job_id = e.job_id and a.chunk = e.chunk and a.attempt = e.attempt - 1 and a.ended_at is null",
-    )
-    .bind(job)
-    .bind(ENDED.to)
-    .execute(tx)
-    .await?;
+             where job_id = $1 and state in ('waiting', 'queued', 'running')",
+        )
+        .bind(job)
+        .bind(ENDED.to)
+        .execute(&mut *tx)
+        .await?;
+    // A statement of its own: it sees the attempt of a claim for which the one before had to wait.
+    store
+        .query(
+            "update touchline.attempts set ended_at = now(), outcome = 'job_ended' where job_id = $1 and ended_at is null",
+        )
+        .bind(job)
+        .execute(tx)
+        .await?;
     Ok(())
 }
 
